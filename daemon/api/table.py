@@ -1,0 +1,20 @@
+"""All entries of the API, in the order of the reference."""
+
+from __future__ import annotations
+
+from daemon.api import health, links, modules, operations, orders, plans, pushed, services, tasks, tokens, usage
+from daemon.api.endpoint import Endpoint
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *plans.ENDPOINTS,
+    *orders.ENDPOINTS,
+    *services.ENDPOINTS,
+    *operations.ENDPOINTS,
+    *tasks.ENDPOINTS,
+    *modules.ENDPOINTS,
+    *usage.ENDPOINTS,
+    *pushed.ENDPOINTS,
+    *tokens.ENDPOINTS,
+    *links.ENDPOINTS,
+    *health.ENDPOINTS,
+)

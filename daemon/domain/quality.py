@@ -1,0 +1,382 @@
+"""The quality of each reading, and what of it is billed.
+
+Platforms report traffic as a running total of their calendar month (`docs/reference/contracts.md#statistics`): it begins anew with each
+month, restarts, is corrected late, and is now and then yesterday's. From one reading to the next the difference is billed, once, and
+only where no other explanation would make it less: the sum of what is billed never exceeds what was really used, and what can't be
+known is not billed but lowers the coverage.
+
+A fall of the total has two explanations, and the nearer one counts:
+* at least half of it is left, or what is left could not have flowed since the last reading: it was corrected (or an old report came
+  again). Nothing is billed until the total has passed the height up to which it was billed already.
+* less than half is left: it began anew, or an old report came again. It is believed when a following reading has grown on it; then all
+  of it is billed. The same total again proves nothing; a return to the old height shows that it was an old report.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
+
+from daemon.domain.periods import Grain, bucket
+from daemon.domain.resources import Kind
+from daemon.domain.usage import Increment, Reading
+
+FORMULA = 1
+"""Version of the rules in this file and of `rollup`; a usage record names the one that made it. A changed result is a new version."""
+
+_INSTANT = timedelta(microseconds=1)
+_STUCK = timedelta(days=1)
+"""How long a total that stands still may have been an old report, and its volume still flow; older, it was an idle server."""
+
+
+class Quality(StrEnum):
+    """The class of one reading; `RULES` says what becomes of it in a bill."""
+
+    OK = "ok"
+    FIRST = "first"
+    GAP = "gap"
+    RESET = "reset"
+    WRAP32 = "wrap32"
+    WRAP64 = "wrap64"
+    IMPOSSIBLE = "impossible"
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    FOREIGN = "foreign"
+
+    @property
+    def rule(self) -> str:
+        """The billing rule, for people."""
+        return RULES[self]
+
+    @property
+    def code(self) -> int:
+        """The number that stands for the class in packed samples; never given to another class."""
+        return _CODES[self]
+
+    @classmethod
+    def of_code(cls, code: int) -> Quality:
+        return tuple(cls)[code]
+
+
+_CODES = {quality: code for code, quality in enumerate(Quality)}
+
+RULES: dict[Quality, str] = {
+    Quality.OK: "What the total grew by is billed; its rate counts.",
+    Quality.FIRST: "The base for what follows; nothing is billed for the time before it.",
+    Quality.GAP: (
+        "Rounds were missed, old reports came, the month began between two readings, or the total was corrected: what the total grew by is billed in full "
+        "on the later reading, a new month from zero; there is no rate, and the rest of an old month that no reading saw is not billed."
+    ),
+    Quality.RESET: (
+        "The total fell to less than half: nothing is billed until a following reading has grown on it, then all of it from zero; what was "
+        "used between the last reading and the fall is not billed."
+    ),
+    Quality.WRAP32: "The counter of 32 bits went over its top once: what it moved on by is billed; its rate counts.",
+    Quality.WRAP64: "The counter of 64 bits went over its top once: what it moved on by is billed; its rate counts.",
+    Quality.IMPOSSIBLE: (
+        "More than the port could carry since the total last moved (at most a day) and 5 % on top, or less than nothing: billed as zero; the volume is kept aside until a "
+        "person decides."
+    ),
+    Quality.DUPLICATE: "A second reading of the same moment: not counted; the first one stays.",
+    Quality.LATE: "Older than a reading that was counted already, which carries its volume: not counted.",
+    Quality.FOREIGN: "The server did not belong to the service at that moment: not counted.",
+}
+NOT_COUNTED = frozenset({Quality.DUPLICATE, Quality.LATE, Quality.FOREIGN})
+
+
+@dataclass(frozen=True)
+class Meter:
+    """What is read, how often, and within which bounds.
+
+    `port_speed` in bit/s holds for resources counted in bytes; None: no bound. `zone` is where the platform's calendar months begin.
+    The service owned the server from `owned_from` to `owned_until`, both included: they are the moments of its baseline and of its
+    last reading.
+    """
+
+    kind: Kind
+    rhythm: timedelta
+    port_speed: int | None = 10_000_000_000
+    zone: tzinfo = UTC
+    owned_from: datetime | None = None
+    owned_until: datetime | None = None
+
+    def owns(self, moment: datetime) -> bool:
+        return not (
+            (self.owned_from is not None and moment < self.owned_from)
+            or (self.owned_until is not None and moment > self.owned_until)
+        )
+
+    def in_time(self, since: datetime, until: datetime) -> bool:
+        """No round was missed: at most one rhythm and a half."""
+        return 2 * (until - since) <= 3 * self.rhythm
+
+    def possible(self, volume: int, since: datetime, until: datetime) -> bool:
+        """At most port speed x time x 1.05. Less than one rhythm counts as one: platforms refresh their totals no more often."""
+        if self.port_speed is None:
+            return True
+        return volume * 160 * 10**6 <= 21 * self.port_speed * (max(until - since, self.rhythm) // _INSTANT)
+
+    def wraps_unseen(self, since: datetime, until: datetime) -> bool:
+        """The port could carry half of the counter's range in that time: how often it wrapped can't be known."""
+        modulus = self.kind.modulus
+        return modulus is not None and self.possible(modulus // 2, since, until)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A reading as it was stored. Those stored as late, duplicate or foreign stay so; all others are judged anew."""
+
+    at: datetime
+    total: int
+    stored: Quality | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a meter before its next reading.
+
+    `newest` was read last, `believed` last of those that were believed; `billed_to` is the first reading at the height up to which is
+    billed: after a correction it lies above the believed one. `doubted` is a reading that fell or jumped and waits for the next
+    one; `aside` is the volume of its jump.
+    """
+
+    newest: Reading
+    believed: Reading
+    billed_to: Reading
+    doubted: Reading | None = None
+    aside: int = 0
+
+    @classmethod
+    def of(cls, reading: Reading) -> Standing:
+        return cls(reading, reading, reading)
+
+    @property
+    def corrected(self) -> int:
+        """By how much the believed total lies below what was billed: a correction that nothing made up for yet."""
+        return max(0, self.billed_to.total - self.believed.total)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """`increment` is billed on this reading, in base units; None where it has none (first, not counted, gauges).
+
+    `known`: all that was used from `since` to the reading is in the increments (a gauge: the level was watched). `aside` was added to
+    what a person has to decide, and is negative where a later reading shows that it never was. `standing` is for the next reading.
+    """
+
+    reading: Reading
+    quality: Quality
+    increment: int | None
+    known: bool
+    since: datetime | None
+    standing: Standing | None
+    aside: int = 0
+
+    @property
+    def rated(self) -> bool:
+        """The increment over its time is a rate: nothing was missed, corrected or guessed."""
+        return self.known and self.quality in (Quality.OK, Quality.WRAP32, Quality.WRAP64)
+
+
+def classify(previous: Standing | Reading | None, current: Reading, meter: Meter) -> Judged:
+    """The class of `current`, what it bills, and the standing to judge the next reading by."""
+    standing = Standing.of(previous) if isinstance(previous, Reading) else previous
+    if not meter.owns(current.at):
+        return _uncounted(current, Quality.FOREIGN, standing)
+    if current.total < 0 and meter.kind.counts_up:
+        return _uncounted(current, Quality.IMPOSSIBLE, standing)
+    if standing is None:
+        return Judged(current, Quality.FIRST, None, False, None, Standing.of(current))
+    if current.at <= standing.newest.at:
+        return _uncounted(current, Quality.DUPLICATE if current.at == standing.newest.at else Quality.LATE, standing)
+    if not meter.kind.counts_up:
+        in_time = meter.in_time(standing.newest.at, current.at)
+        quality = Quality.OK if in_time else Quality.GAP
+        return Judged(current, quality, None, in_time, standing.newest.at, Standing.of(current))
+    began = _month_began(standing.believed.at, current.at, meter)
+    if began is not None:
+        return _new_month(standing, current, meter, began)
+    return _doubt_settled(standing, current, meter) or _compared(standing, current, meter)
+
+
+def _uncounted(current: Reading, quality: Quality, standing: Standing | None) -> Judged:
+    return Judged(current, quality, None, False, None, standing)
+
+
+def _month_began(before: datetime, after: datetime, meter: Meter) -> datetime | None:
+    """The start of the platform's month that `after` is in, when it lies between the two."""
+    if meter.kind is not Kind.RUNNING_TOTAL:
+        return None
+    if before.month == after.month and before.day > 2 and after.day < 27 and after - before < timedelta(days=27):
+        return None  # too far from any zone's turn of the month to ask the calendar
+    began = bucket(after, Grain.MONTH, meter.zone).since
+    return began if before < began else None
+
+
+def _new_month(standing: Standing, current: Reading, meter: Meter, began: datetime) -> Judged:
+    """The month began after the reading that was believed last: the total counts from zero, unless it still is the old month's.
+
+    A total that did not fall may be the old month's (a platform whose month turns late) or have outgrown it: the difference is billed,
+    the lesser of the two, and nothing is covered. Anything in between half and all of the old total waits for the next reading.
+    """
+    before = standing.believed
+    anew = before.total == 0 or 2 * current.total < before.total
+    if anew and meter.possible(current.total, before.at, current.at):
+        return Judged(current, Quality.GAP, current.total, True, began, Standing.of(current))
+    if anew:
+        return Judged(current, Quality.IMPOSSIBLE, 0, False, before.at, Standing.of(current), current.total)
+    if current.total < before.total:
+        return Judged(current, Quality.GAP, 0, False, before.at, replace(standing, newest=current))
+    return _grown(standing, current, meter, Quality.GAP, known=False)
+
+
+def _doubt_settled(standing: Standing, current: Reading, meter: Meter) -> Judged | None:
+    """What the reading says about a doubted one: the same again, grown on it and so believed, or nothing (None)."""
+    before, doubted = standing.believed, standing.doubted
+    if doubted is None:
+        return None
+    fell = doubted.total < before.total
+    if current.total == doubted.total:
+        quality = Quality.RESET if fell else Quality.IMPOSSIBLE
+        return Judged(current, quality, 0, False, before.at, replace(standing, newest=current))
+    if fell and doubted.total < current.total < before.total and meter.possible(current.total, before.at, current.at):
+        return Judged(current, Quality.RESET, current.total, True, doubted.at, Standing.of(current))
+    grown = current.total - doubted.total
+    if not fell and grown > 0 and meter.possible(grown, doubted.at, current.at):
+        quality = Quality.OK if meter.in_time(doubted.at, current.at) else Quality.GAP
+        return Judged(current, quality, grown, True, doubted.at, Standing.of(current))
+    return None
+
+
+def _compared(standing: Standing, current: Reading, meter: Meter) -> Judged:
+    """The reading against the one that was believed last, within one month."""
+    before = standing.believed
+    if current.total < before.total:
+        return _wrapped(standing, current, meter) or _fallen(standing, current, meter)
+    fell_before = standing.doubted is not None and standing.doubted.total < before.total
+    known = not fell_before and not meter.wraps_unseen(before.at, current.at)
+    plain = meter.in_time(before.at, current.at) and standing.billed_to.total == before.total and not fell_before
+    return _grown(standing, current, meter, Quality.OK if plain else Quality.GAP, known=known)
+
+
+def _grown(standing: Standing, current: Reading, meter: Meter, quality: Quality, *, known: bool) -> Judged:
+    """A total that did not fall: what lies above the height that is billed already, unless the port could not carry it.
+
+    The port had time since the total last moved: where old totals came again for hours, the volume of those hours comes at once. It is
+    billed, and has no rate.
+    """
+    before, height = standing.believed, standing.billed_to
+    volume = current.total - height.total
+    if not meter.possible(volume, max(height.at, before.at - _STUCK), current.at):
+        after = replace(standing, newest=current, doubted=current, aside=volume)
+        return Judged(current, Quality.IMPOSSIBLE, 0, False, before.at, after, volume - standing.aside)
+    if not meter.possible(volume, before.at, current.at):
+        quality = Quality.GAP
+    after = Standing(current, current, current if volume > 0 else height)
+    return Judged(current, quality, max(0, volume), known, before.at, after, -standing.aside)
+
+
+def _wrapped(standing: Standing, current: Reading, meter: Meter) -> Judged | None:
+    """Over the top: when the way over it is at most half of the range, and the port could carry it."""
+    modulus, before = meter.kind.modulus, standing.believed
+    if modulus is None:
+        return None
+    volume = current.total + modulus - before.total
+    if 2 * volume > modulus or not meter.possible(volume, before.at, current.at):
+        return None
+    known = not meter.wraps_unseen(before.at, current.at)
+    quality = Quality.WRAP32 if meter.kind is Kind.COUNTER32 else Quality.WRAP64
+    if known and not meter.in_time(before.at, current.at):
+        quality = Quality.GAP
+    increment = max(0, volume - standing.corrected)
+    return Judged(current, quality, increment, known, before.at, Standing.of(current), -standing.aside)
+
+
+def _fallen(standing: Standing, current: Reading, meter: Meter) -> Judged:
+    before = standing.believed
+    if 2 * current.total >= before.total or not meter.possible(current.total, before.at, current.at):
+        after = Standing(current, current, standing.billed_to)
+        return Judged(current, Quality.GAP, 0, False, before.at, after, -standing.aside)
+    after = replace(standing, newest=current, doubted=current, aside=0)
+    return Judged(current, Quality.RESET, 0, False, before.at, after, -standing.aside)
+
+
+# A whole series.
+
+
+def judge(samples: Iterable[Sample], meter: Meter) -> Iterator[Judged]:
+    """Each sample with its class, in the order of arrival. The first one bills nothing: begin with the last one before the period.
+
+    Where the total was corrected just before the period, begin at the start of the platform's month: only from there is it known up
+    to which height it was billed.
+    """
+    standing: Standing | None = None
+    for sample in samples:
+        reading = Reading(sample.at, sample.total)
+        if sample.stored in NOT_COUNTED:
+            yield _uncounted(reading, sample.stored, standing)
+            continue
+        judged = classify(standing, reading, meter)
+        standing = judged.standing
+        yield judged
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a usage record rests on.
+
+    `quantity` in base units. `covered` is the time whose use is known, `rated` the time whose rate is known, both within the period.
+    `count` of `expected` readings were counted; `classes` says of what quality all were. `aside` waits for a person; `corrected` is what
+    the platform took back at the end of the period after it was billed. `formula` is the version of the rules.
+    """
+
+    quantity: int
+    covered: timedelta
+    rated: timedelta
+    count: int
+    expected: int
+    classes: Mapping[Quality, int]
+    increments: tuple[Increment, ...]
+    aside: int = 0
+    corrected: int = 0
+    formula: int = FORMULA
+
+
+def tally(samples: Iterable[Sample], meter: Meter, since: datetime, until: datetime) -> Tally:
+    """The period [since, until) out of its samples, those just before and after it included; in the order of arrival.
+
+    A volume counts on the reading that shows it: after `since`, up to and with `until`, and is never split. Time is covered to the
+    moment, on both sides of a boundary, once the reading after the boundary is there.
+    """
+    increments: list[Increment] = []
+    classes: Counter[Quality] = Counter()
+    covered = rated = timedelta()
+    aside = corrected = 0
+    for judged in judge(samples, meter):
+        at = judged.reading.at
+        if judged.known and judged.since is not None:
+            part = max(timedelta(), min(at, until) - max(judged.since, since))
+            covered += part
+            rated += part if judged.rated else timedelta()
+        if not since < at <= until:
+            continue
+        classes[judged.quality] += 1
+        aside += judged.aside
+        if judged.quality not in NOT_COUNTED and judged.standing is not None:
+            corrected = judged.standing.corrected
+        if judged.increment is not None and judged.since is not None:
+            increments.append(Increment(judged.since, at, judged.increment, judged.known))
+    return Tally(
+        quantity=sum(step.quantity for step in increments),
+        covered=covered,
+        rated=rated,
+        count=sum(number for quality, number in classes.items() if quality not in NOT_COUNTED),
+        expected=(until - since) // meter.rhythm,
+        classes=classes,
+        increments=tuple(increments),
+        aside=aside,
+        corrected=corrected,
+    )

@@ -1,0 +1,142 @@
+"""Services. State moves in one function, in the transaction of its event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from daemon.domain.service import Fault, Service, State, check_move
+from daemon.store.connection import Connection
+from daemon.store.events import Events
+from daemon.store.models import ServiceRow
+
+
+def to_domain(row: ServiceRow) -> Service:
+    fault: Any = row.fault
+    return Service(
+        id=row.id,
+        customer_id=row.customer_id,  # type: ignore[attr-defined]  # tortoise makes the _id field at run time
+        order_id=row.order_id,  # type: ignore[attr-defined]  # as above
+        plan_revision_id=row.plan_revision_id,  # type: ignore[attr-defined]  # as above
+        state=State(row.state),
+        target=State(row.target) if row.target else None,
+        fault=Fault(fault["code"], fault["message"], datetime.fromisoformat(fault["since"]), fault["operation"])
+        if fault
+        else None,
+        label=row.label,
+        properties=row.properties,  # type: ignore[arg-type]  # JSON column
+        hostname=row.hostname,
+        module=row.module,
+        datacenter=row.datacenter,
+        remote_id=row.remote_id,
+        billing_from=row.billing_from,
+        billing_until=row.billing_until,
+        created_at=row.created_at,
+    )
+
+
+class Services:
+    def __init__(self, connection: Connection) -> None:
+        self._c = connection
+
+    async def add(
+        self, *, customer_id: int, order_id: int, plan_revision_id: int, hostname: str, target: State
+    ) -> Service:
+        row = await ServiceRow.create(
+            customer_id=customer_id,
+            order_id=order_id,
+            plan_revision_id=plan_revision_id,
+            state=State.PENDING.value,
+            target=target.value,
+            hostname=hostname,
+            created_at=self._c.clock.now(),
+            using_db=self._c.db,
+        )
+        return to_domain(row)
+
+    async def get(self, service_id: int) -> Service | None:
+        row = await ServiceRow.get_or_none(id=service_id, using_db=self._c.db)
+        return to_domain(row) if row else None
+
+    async def of_orders(self, order_ids: Sequence[int]) -> dict[int, Service]:
+        """Order id -> its service."""
+        rows = await ServiceRow.filter(order_id__in=list(order_ids)).using_db(self._c.db)
+        services = [to_domain(row) for row in rows]
+        return {service.order_id: service for service in services}
+
+    async def lock(self, service_id: int) -> Service | None:
+        """The service, its row locked for this transaction."""
+        await self._c.execute("UPDATE service SET target = target WHERE id = ?", service_id)
+        return await self.get(service_id)
+
+    async def page(
+        self, *, after: int, limit: int, state: str | None = None, customer_id: int | None = None
+    ) -> list[Service]:
+        """Newest first, ids below `after` (0: from the newest)."""
+        query = ServiceRow.all().using_db(self._c.db).order_by("-id").limit(limit)
+        if after:
+            query = query.filter(id__lt=after)
+        if state:
+            query = query.filter(state=state)
+        if customer_id:
+            query = query.filter(customer_id=customer_id)
+        return [to_domain(row) for row in await query]
+
+    async def on_module(self, module: str, states: Sequence[State]) -> list[tuple[int, str]]:
+        """(service id, remote id) of the services that a module carries."""
+        marks = ", ".join("?" for _ in states)
+        rows = await self._c.fetch(
+            f"SELECT id, remote_id FROM service WHERE module = ? AND state IN ({marks}) AND remote_id IS NOT NULL",  # noqa: S608 - only question marks are put in
+            module, *[state.value for state in states],
+        )  # fmt: skip
+        return [(row["id"], row["remote_id"]) for row in rows]
+
+    async def move(
+        self, service: Service, state: State, *, operation_id: int, actor: str = "daemon", **changes: Any
+    ) -> None:
+        """The one place where a service changes its state; clears target and fault, and writes the event.
+
+        `changes` are further columns: billing_from, billing_until, remote_id, module.
+        """
+        check_move(service.state, state)
+        sets = "".join(f", {name} = ?" for name in changes)
+        await self._c.execute(
+            f"UPDATE service SET state = ?, target = NULL, fault = NULL{sets} WHERE id = ?",  # noqa: S608 - names come from code
+            state.value, *changes.values(), service.id,
+        )  # fmt: skip
+        plain = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in changes.items()}
+        await Events(self._c).add(
+            f"service.{state}",
+            service_id=service.id,
+            operation_id=operation_id,
+            actor=actor,
+            before={"state": service.state},
+            after={"state": state, **plain},
+        )
+
+    async def place(
+        self,
+        service_id: int,
+        *,
+        module: str | None,
+        datacenter: str | None,
+        remote_id: str | None,
+        properties: dict[str, Any] | None = None,
+    ) -> None:
+        """Where the service is being (or is no longer) built."""
+        await self._c.execute(
+            "UPDATE service SET module = ?, datacenter = ?, remote_id = ?, properties = ? WHERE id = ?",
+            module, datacenter, remote_id, properties or {}, service_id,
+        )  # fmt: skip
+
+    async def set_target(self, service_id: int, target: State | None) -> None:
+        await self._c.execute("UPDATE service SET target = ? WHERE id = ?", target and target.value, service_id)
+
+    async def set_fault(self, service_id: int, fault: Fault | None) -> None:
+        await self._c.execute("UPDATE service SET fault = ? WHERE id = ?", fault and fault.as_dict(), service_id)
+
+    async def faults(self) -> int:
+        """How many services need a person."""
+        rows = await self._c.fetch("SELECT COUNT(*) AS n FROM service WHERE fault IS NOT NULL AND state <> 'released'")
+        return int(rows[0]["n"])

@@ -1,0 +1,260 @@
+"""Days of samples: a round of 10 000 servers, closing a day of them, percentiles of a month, three months of one series.
+
+Run alone: `python -m tests.benchmarks.days [sqlite|postgres]`. Takes some minutes for each database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import statistics
+import sys
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+
+from daemon.domain.clock import SystemClock
+from daemon.stats import arrays, crunch
+from daemon.stats.worker import Worker
+from daemon.store.database import Store
+from daemon.store.days.store import DayStore
+from daemon.store.targets import PostgresTarget, SqliteTarget, Target
+from tests.benchmarks.databases import Databases, databases
+from tests.benchmarks.figures import Figure, alternating, at_most, shown, skipped, spread_of
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SLOT = timedelta(minutes=5)
+SLOTS = 288
+SERVERS, MONTH_SERVERS, MONTH_DAYS = 10_000, 1_000, 30
+LONG_DAYS = 92
+METRICS = ("in", "out", "power", "burst_in_day", "burst_out_day")
+
+Ints = npt.NDArray[np.int64]
+
+
+@asynccontextmanager
+async def opened(target: Target, folder: Path) -> AsyncIterator[tuple[DayStore, Worker]]:
+    store, worker = await Store.open(target, clock=SystemClock()), Worker()
+    days = DayStore.of(store, folder, crunch.crunching(worker))
+    try:
+        yield days, worker
+    finally:
+        await days.close()
+        await worker.stop()
+        await store.close()
+
+
+def rates(random: np.random.Generator, servers: int, slots: int) -> Ints:
+    """Bytes per five minutes: a server's own mean around 20 Mbit/s, a day's swing of its own hour and depth, noise of a quarter."""
+    mean = random.lognormal(np.log(20e6 / 8 * 300), 1.2, (servers, 1))
+    hour = np.arange(slots) / SLOTS + random.normal(0, 0.1, (servers, 1))
+    swing = 1 + random.uniform(0.3, 0.9, (servers, 1)) * np.sin(2 * np.pi * hour)
+    return (mean * swing * random.lognormal(0, 0.25, (servers, slots))).astype(np.int64)
+
+
+def a_day(random: np.random.Generator, servers: int) -> dict[str, Ints]:
+    """Running totals of traffic in bytes, watts, and the highest bit/s of each five minutes."""
+    ins, outs = rates(random, servers, SLOTS), rates(random, servers, SLOTS)
+    watts = 150 + 40 * random.standard_normal((servers, 1)) + 25 * np.sin(2 * np.pi * np.arange(SLOTS) / SLOTS)
+    return {
+        "in": random.integers(0, 2**44, (servers, 1)) + np.cumsum(ins, axis=1),
+        "out": random.integers(0, 2**44, (servers, 1)) + np.cumsum(outs, axis=1),
+        "power": (watts + random.normal(0, 5, (servers, SLOTS))).astype(np.int64),
+        "burst_in_day": (ins * 8 // 300 * random.uniform(1, 2, (servers, SLOTS))).astype(np.int64),
+        "burst_out_day": (outs * 8 // 300 * random.uniform(1, 2, (servers, SLOTS))).astype(np.int64),
+    }
+
+
+async def whole_day(name: str, target: Target, folder: Path) -> list[Figure]:
+    random = np.random.default_rng(1)
+    data = a_day(random, SERVERS)
+    async with opened(target, folder) as (days, _):
+        appends = []
+        for slot in range(SLOTS):
+            at = START + slot * SLOT + timedelta(microseconds=int(random.integers(0, 3_000_000)))
+            reading = {
+                metric: {n + 1: (value, 0) for n, value in enumerate(values[:, slot].tolist())}
+                for metric, values in data.items()
+            }
+            begin = perf_counter()
+            await days.append(at, "dci", reading)
+            appends.append(perf_counter() - begin)
+        (day,) = await days.days()
+        begin = perf_counter()
+        last = await days.last("in", range(1, SERVERS + 1), START + timedelta(days=1))
+        open_last = perf_counter() - begin
+        longest = _Longest()
+        watch = asyncio.create_task(longest.run())
+        begin = perf_counter()
+        await days.close_day(START.date())
+        closing = perf_counter() - begin
+        watch.cancel()
+        (closed,) = await days.days()
+        for service in (1, 77, SERVERS):
+            for metric, values in data.items():
+                found = await days.series(metric, service, START, START + timedelta(days=1))
+                assert [sample.value for sample in found] == values[service - 1].tolist()
+        begin = perf_counter()
+        assert await days.last("in", range(1, SERVERS + 1), START + timedelta(days=1)) == last
+        closed_last = perf_counter() - begin
+    return [
+        at_most(f"days append {name}", statistics.median(appends), 1, "s", spread=spread_of(appends)),
+        shown(f"days open {name}", day.bytes / 1e6, "MB"),
+        at_most(
+            f"days closing {name}", closing, 60, "s", note=f"loop held for {longest.seconds * 1000:.0f} ms at most"
+        ),
+        at_most(f"days closed {name}", closed.bytes / 1e6, 60, "MB"),
+        shown(f"days last {name}", closed_last, "s", note=f"10 000 services; of an open day {open_last:.2g} s"),
+    ]
+
+
+class _Longest:
+    """The longest time for which the loop was held up."""
+
+    seconds = 0.0
+
+    async def run(self) -> None:
+        while True:
+            begin = perf_counter()
+            await asyncio.sleep(0.001)
+            self.seconds = max(self.seconds, perf_counter() - begin - 0.001)
+
+
+async def month(name: str, target: Target, folder: Path) -> list[Figure]:
+    random = np.random.default_rng(2)
+    data = rates(random, MONTH_SERVERS, MONTH_DAYS * SLOTS) * 8 // 300
+    services = range(1, MONTH_SERVERS + 1)
+    until = START + timedelta(days=MONTH_DAYS) - timedelta(microseconds=1)
+    async with opened(target, folder) as (days, worker):
+        for slot in range(MONTH_DAYS * SLOTS):
+            values = data[:, slot].tolist()
+            await days.append(START + slot * SLOT, "dci", {"burst": {n: (v, 0) for n, v in enumerate(values, 1)}})
+        for number in range(MONTH_DAYS):
+            await days.close_day(START.date() + timedelta(days=number))
+
+        async def ours() -> float:
+            begin = perf_counter()
+            found: dict[int, tuple[int, int]] = {}
+            tasks = []
+            for first in range(1, MONTH_SERVERS + 1, 250):
+                packed = await days.packed("burst", range(first, first + 250), START, until)
+                tasks.append(asyncio.create_task(worker.run(crunch.percentiles, packed)))
+            for task in tasks:
+                found |= await task
+            seconds = perf_counter() - begin
+            results["ours"] = {service: value for service, (value, _) in found.items()}
+            return seconds
+
+        async def bare() -> float:
+            script = f"import sys; from tests.benchmarks.days import bare; bare({_bare_source(target, folder)!r})"
+            process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
+            out, _ = await process.communicate()
+            seconds, _, checksum = out.decode().partition(" ")
+            results["bare"] = int(checksum)
+            return float(seconds)
+
+        results: dict[str, Any] = {}
+        await ours()  # starts the worker
+        pairs = await alternating(ours, bare, 3)
+        oracle = {n: sorted(data[n - 1].tolist())[len(data[0]) - 5 * len(data[0]) // 100 - 1] for n in services}
+        assert results["ours"] == oracle
+        assert results["bare"] == sum(oracle.values())
+    return [
+        at_most(f"days percentiles {name}", statistics.median(pairs.ours), 10, "s", spread=spread_of(pairs.ours)),
+        at_most(f"days percentiles/bare {name}", pairs.ratio, 2, "x", spread=pairs.spread),
+    ]
+
+
+def _bare_source(target: Target, folder: Path) -> str:
+    return target_url(target) if isinstance(target, PostgresTarget) else str(folder / "samples")
+
+
+def target_url(target: PostgresTarget) -> str:
+    return f"postgresql://{target.user}:{target.password or ''}@{target.host}:{target.port}/{target.database}"
+
+
+def bare(source: str) -> None:
+    """What a script without our store would do: every payload of the month, decoded, one partition per service."""
+    begin = perf_counter()
+    values: dict[int, list[Ints]] = {}
+    for service, payload in _payloads(source):
+        assert zlib.crc32(payload[4:]) == int.from_bytes(payload[:4], "little")
+        values.setdefault(service, []).append(arrays._series(payload)[0])
+    total = 0
+    for parts in values.values():
+        numbers = np.concatenate(parts)
+        rank = len(numbers) - 5 * len(numbers) // 100
+        total += int(np.partition(numbers, rank - 1)[rank - 1])
+    print(perf_counter() - begin, total)
+
+
+def _payloads(source: str) -> Any:
+    if source.startswith("postgresql:"):
+        with psycopg.connect(source) as server:
+            yield from server.execute("SELECT part, payload FROM sample_slot WHERE kind = 1 AND metric = 'burst'")
+        return
+    for path in sorted(Path(source).glob("*.db")):
+        db = sqlite3.connect(path)
+        yield from db.execute("SELECT service, payload FROM series WHERE metric = 'burst'")
+        db.close()
+
+
+async def long_series(name: str, target: Target, folder: Path) -> list[Figure]:
+    """One service of 128 over three months; the last day is open."""
+    random = np.random.default_rng(3)
+    data = np.cumsum(rates(random, 128, LONG_DAYS * SLOTS), axis=1)
+    async with opened(target, folder) as (days, _):
+        for slot in range(LONG_DAYS * SLOTS):
+            values = data[:, slot].tolist()
+            await days.append(START + slot * SLOT, "dci", {"in": {n: (v, 0) for n, v in enumerate(values, 1)}})
+        for number in range(LONG_DAYS - 1):
+            await days.close_day(START.date() + timedelta(days=number))
+        took = []
+        for service in range(1, 22):
+            begin = perf_counter()
+            found = await days.series("in", service, START, START + timedelta(days=LONG_DAYS))
+            took.append(perf_counter() - begin)
+            assert len(found) == LONG_DAYS * SLOTS
+            assert all(after.at > before.at for before, after in pairwise(found))
+            assert [sample.value for sample in found] == data[service - 1].tolist()
+    return [
+        at_most(
+            f"days series {name}", statistics.median(took) * 1000, 150, "ms", spread=spread_of(took), note="92 days"
+        )
+    ]
+
+
+async def run(names: list[str]) -> list[Figure]:
+    found: list[Figure] = []
+    async with databases() as there:
+        for name in names:
+            if name == "postgres" and there.postgres is None:
+                found.append(skipped(f"days {name}", there.no_postgres))
+                continue
+            for part in (whole_day, month, long_series):
+                found += await _fresh(there, name, part)
+                for figure in found[-5:]:
+                    print(figure.line(), flush=True)
+    return found
+
+
+async def _fresh(there: Databases, name: str, part: Any) -> list[Figure]:
+    with TemporaryDirectory(prefix="provisiond-days-") as folder, there.fresh(name, Path(folder)) as target:
+        assert isinstance(target, SqliteTarget | PostgresTarget)
+        figures: list[Figure] = await part(name, target, Path(folder))
+        return figures
+
+
+if __name__ == "__main__":
+    for figure in asyncio.run(run(sys.argv[1:] or ["sqlite", "postgres"])):
+        print(figure.line())
