@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -220,5 +221,9 @@ async def _wipe(engine: Engine, store: Store) -> None:
 
 
 async def _execute(target: PostgresTarget, statement: str) -> None:
-    async with await psycopg.AsyncConnection.connect(conninfo(target), autocommit=True) as connection:
-        await connection.execute(statement)
+    """One that loses a deadlock against the engine's own statements is run again."""
+    while True:
+        with contextlib.suppress(psycopg.errors.DeadlockDetected):
+            async with await psycopg.AsyncConnection.connect(conninfo(target), autocommit=True) as connection:
+                await connection.execute(statement)
+                return
