@@ -23,7 +23,7 @@ from daemon.domain.quality import NOT_COUNTED, Judged, Meter, Quality
 from daemon.domain.resources import Rounding, to_whole
 
 _INSTANT = timedelta(microseconds=1)
-_MILLIWATT_MICROSECONDS = 3_600_000
+MILLIWATT_MICROSECONDS = 3_600_000
 """In one millionth of a watt-hour."""
 
 
@@ -275,7 +275,7 @@ def energy(power: Sequence[Integral]) -> list[int]:
     found: list[int] = []
     so_far = 0
     for one in power:
-        before = so_far // _MILLIWATT_MICROSECONDS
+        before = so_far // MILLIWATT_MICROSECONDS
         so_far += one.level_time
-        found.append(so_far // _MILLIWATT_MICROSECONDS - before)
+        found.append(so_far // MILLIWATT_MICROSECONDS - before)
     return found

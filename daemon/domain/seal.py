@@ -23,14 +23,14 @@ _INSTANT = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Sealed:
-    """What a usage record is about; `quantity` in whole base units, `formula` the version of the rules that made it."""
+    """What a usage record is about; `quantity` in whole base units, None: unknown. `formula` is the version of the rules that made it."""
 
     service_id: int
     resource: str
     since: datetime
     until: datetime
     base_unit: str
-    quantity: int
+    quantity: int | None
     formula: int = FORMULA
 
 
@@ -39,6 +39,12 @@ def canonical(record: Sealed, samples: Iterable[tuple[datetime, int, Quality]]) 
 
     Raises ValueError for a moment without a zone, or a name that is empty or has blanks in it.
     """
+    ordered = sorted((_micros(at), total, quality.value) for at, total, quality in samples)
+    return heading(record) + "".join(f"{at} {total} {quality}\n" for at, total, quality in ordered).encode("ascii")
+
+
+def heading(record: Sealed) -> bytes:
+    """The lines before those of the samples."""
     for name in (record.resource, record.base_unit):
         if not name.isascii() or name.split() != [name]:
             raise ValueError(f"no name to be sealed: {name!r}")
@@ -49,17 +55,20 @@ def canonical(record: Sealed, samples: Iterable[tuple[datetime, int, Quality]]) 
         f"since {_micros(record.since)}",
         f"until {_micros(record.until)}",
         f"unit {record.base_unit}",
-        f"quantity {record.quantity}",
+        f"quantity {'unknown' if record.quantity is None else record.quantity}",
         f"formula {record.formula}",
     ]
-    ordered = sorted((_micros(at), total, quality.value) for at, total, quality in samples)
-    lines += [f"{at} {total} {quality}" for at, total, quality in ordered]
     return "\n".join([*lines, ""]).encode("ascii")
 
 
 def seal(record: Sealed, samples: Iterable[tuple[datetime, int, Quality]]) -> str:
     """sha256: and 64 hex digits."""
-    return f"sha256:{hashlib.sha256(canonical(record, samples)).hexdigest()}"
+    return seal_of(canonical(record, samples))
+
+
+def seal_of(text: bytes) -> str:
+    """Of the canonical text."""
+    return f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
 def _micros(moment: datetime) -> int:

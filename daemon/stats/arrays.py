@@ -1,4 +1,4 @@
-"""Arithmetic over many samples at once: what `crunch` runs in the worker process. numpy is imported here and nowhere else.
+"""Arithmetic over many samples at once: what `crunch` runs in the worker process. numpy is imported here, in `series` and in `measures` only.
 
 Everything is exact: int64 in and out, differences modulo 2**64, ranks in whole numbers.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -213,32 +213,6 @@ def decode(packed: Packed) -> dict[int, Columns]:
 def arrays(packed: Packed) -> dict[int, tuple[Ints, Ints, Bytes]]:
     """The same as arrays: microseconds, values, classes. For further work here in the worker."""
     return {service: _joined(parts, packed, timed=True) for service, parts in _parts(packed).items()}
-
-
-def percentiles(packed: Packed, accepted: Collection[int] | None = None) -> dict[int, tuple[int, int]]:
-    """95th percentile of each service's values and the count of samples it rests on, of the accepted classes only (None: of all).
-
-    A service without samples is left out.
-    """
-    wanted = None if accepted is None else np.isin(np.arange(256), list(accepted))
-    found = {}
-    for service, parts in _parts(packed).items():
-        _, values, classes = _joined(parts, packed, timed=False)
-        kept = values if wanted is None else values[wanted[classes]]
-        if len(kept):
-            found[service] = (percentile95(kept), len(kept))
-    return found
-
-
-def percentile95(values: Ints | Sequence[int]) -> int:
-    """The value of rank n - floor(5n/100), counted from 1 upwards; of at least one value."""
-    numbers = np.asarray(values, dtype=np.int64)
-    rank = len(numbers) - 5 * len(numbers) // 100
-    return int(np.partition(numbers, rank - 1)[rank - 1])
-
-
-def numbers(raw: bytes) -> Ints:
-    return np.frombuffer(raw, "<i8").astype(np.int64)
 
 
 def _joined(parts: list[tuple[int, _Part]], packed: Packed, *, timed: bool) -> tuple[Ints, Ints, Bytes]:

@@ -1,15 +1,17 @@
-"""What the worker process can be asked for: `await worker.run(crunch.percentiles, packed)`.
+"""What the worker process can be asked for: `await worker.run(crunch.measure, packed, asks)`.
 
-Naming a function here loads no numpy: `arrays`, which does the work, is imported where the function runs.
+Naming a function here loads no numpy: `arrays` and `measures`, which do the work, are imported where the function runs.
 """
 
 # ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from datetime import timedelta
 from functools import partial
 
+from daemon.domain.metering import Ask, Look, Measured, Point
+from daemon.domain.quality import Standing
 from daemon.stats.worker import Worker
 from daemon.store.days.shapes import ClosedBlock, Columns, Crunch, OpenBlock, Packed
 
@@ -28,21 +30,27 @@ def decode(packed: Packed) -> dict[int, Columns]:
     return arrays.decode(packed)
 
 
-def percentiles(packed: Packed, accepted: Collection[int] | None = None) -> dict[int, tuple[int, int]]:
-    """Of each service the 95th percentile of its values and the count of samples it rests on: those of the accepted classes (None: all).
+def measure(packed: dict[str, Packed], asks: list[Ask]) -> list[Measured]:
+    """The quantity of each ask, in order. `packed` holds the samples of each metric, of all services that are asked for."""
+    from daemon.stats import measures
 
-    Rank n - floor(5n/100) of n values, counted from 1 upwards. A service without samples is left out.
-    """
-    from daemon.stats import arrays
-
-    return arrays.percentiles(packed, accepted)
+    return measures.measure(packed, asks)
 
 
-def percentiles_of(series: dict[int, bytes]) -> dict[int, int]:
-    """The same of numbers that are at hand already: service -> little-endian int64; a service without any is left out."""
-    from daemon.stats import arrays
+def look(packed: dict[str, Packed], looks: list[Look]) -> list[list[Point]]:
+    """A line for each look: points of the steps of which something is known."""
+    from daemon.stats import measures
 
-    return {name: arrays.percentile95(arrays.numbers(raw)) for name, raw in series.items() if raw}
+    return measures.look(packed, looks)
+
+
+def standings(
+    packed: dict[str, Packed], asks: list[Ask]
+) -> list[tuple[dict[str, Standing | None], int | None, timedelta]]:
+    """For each ask: the standing of each of its metrics after the last sample, the quantity so far, and the covered time."""
+    from daemon.stats import measures
+
+    return measures.standings(packed, asks)
 
 
 def crunching(worker: Worker) -> Crunch:

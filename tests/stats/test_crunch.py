@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 from datetime import date
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,30 +15,6 @@ from daemon.store.days.shapes import OpenBlock, Packed, PackedDay, bounds
 INT64 = st.integers(LOWEST, HIGHEST)
 DAY = date(2026, 1, 5)
 BEGIN, END = bounds(DAY)
-
-
-def oracle(values: list[int]) -> int:
-    return sorted(values)[len(values) - 5 * len(values) // 100 - 1]
-
-
-@given(st.lists(INT64, min_size=1, max_size=500))
-def test_a_percentile_is_that_of_whole_numbers(values: list[int]) -> None:
-    assert arrays.percentile95(values) == oracle(values)
-
-
-@pytest.mark.parametrize(
-    ("count", "rank"), [(1, 1), (19, 19), (20, 19), (21, 20), (2016, 1916), (8352, 7935), (8640, 8208)]
-)
-def test_ranks(count: int, rank: int) -> None:
-    raw = struct.pack(f"<{count}q", *range(count, 0, -1))
-    assert crunch.percentiles_of({7: raw, 8: b""}) == {7: rank}
-
-
-def test_the_examples_of_the_rule() -> None:
-    values = [10, 13, 15, 16, 20, 3, 6, 7, 7, 15, 19, 13, 13, 8, 19, 35, 22, 17, 19, 19, 12, 21, 9, 9, 12]
-    assert arrays.percentile95(values) == 22
-    assert arrays.percentile95([10] * 8208 + [100] * 432) == 10
-    assert arrays.percentile95([10] * 8207 + [100] * 433) == 100
 
 
 Readings = list[tuple[int, dict[int, tuple[int, int]]]]
@@ -95,6 +69,3 @@ def test_closing_and_closing_again_keeps_every_sample_and_the_first_of_each_time
                 for service, samples in expected.items()
             }
             assert found == {service: samples for service, samples in inside.items() if samples}
-            for service, (value, count) in crunch.percentiles(packed, {0, 2}).items():
-                accepted = [value for value, cls in inside[service].values() if cls in {0, 2}]
-                assert (value, count) == (oracle(accepted), len(accepted))

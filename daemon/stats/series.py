@@ -1,0 +1,354 @@
+"""Whole series of one source judged at once: what `quality.judge` says sample by sample, as columns.
+
+Most samples are plain: the total did not fall, no month began and the port could carry what it grew by. Runs of them are arithmetic
+on arrays; only what lies between goes through `quality.classify`, until nothing is doubted any more. Everything is exact: a reading
+fits 64 bits, so does the difference of two, and sums are made of halves of 32 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta, tzinfo
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.periods import Grain, buckets
+from daemon.domain.quality import NOT_COUNTED, Judged, Meter, Quality, Standing, classify
+from daemon.domain.resources import Kind
+from daemon.domain.usage import Reading
+from daemon.stats.arrays import Bytes, Ints
+from daemon.store.days.shapes import MICROSECOND, from_us, to_us
+
+Bools = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.int64] | npt.NDArray[np.object_]
+"""int64 where all of it fits, else Python's own numbers."""
+
+QUALITIES = tuple(Quality)
+_UNCOUNTED = np.isin(np.arange(256), [quality.code for quality in NOT_COUNTED])
+_RATED = np.isin(np.arange(256), [quality.code for quality in (Quality.OK, Quality.WRAP32, Quality.WRAP64)])
+_HIGHEST = 2**63 - 1
+_SURELY = 1 - 1e-9
+"""Less than any rounding of a floating-point number: what is below the bound by so much is below it; the rest is worked out exactly."""
+
+
+@dataclass
+class Line:
+    """The samples of one source in order of time, one per moment, and what was judged of each; see `quality.Judged`.
+
+    Times are microseconds since 1970. `begun` is `since`, or the sample's own moment where it has none; `billed` tells whether it has
+    an increment; `corrected` is that of the standing after it. `standing` is for the reading after the last one.
+    """
+
+    meter: Meter
+    at: Ints
+    totals: Ints
+    classes: Bytes
+    begun: Ints
+    increments: Ints
+    billed: Bools
+    known: Bools
+    aside: Ints
+    corrected: Ints
+    standing: Standing | None = None
+
+    @property
+    def counted(self) -> Bools:
+        counted: Bools = ~_UNCOUNTED[self.classes]
+        return counted
+
+    @property
+    def rated(self) -> Bools:
+        """See `Judged.rated`."""
+        rated: Bools = self.known & _RATED[self.classes]
+        return rated
+
+    def put(self, place: int, judged: Judged) -> None:
+        self.classes[place] = judged.quality.code
+        self.begun[place] = self.at[place] if judged.since is None else to_us(judged.since)
+        self.increments[place] = judged.increment or 0
+        self.billed[place] = judged.increment is not None
+        self.known[place] = judged.known
+        self.aside[place] = judged.aside
+        self.corrected[place] = judged.standing.corrected if judged.standing is not None else 0
+
+
+def judged(at: Ints, totals: Ints, stored: Bytes, meter: Meter) -> Line:
+    """Samples in order of time, one per moment, as they were stored. Those stored as late, duplicate or foreign stay so."""
+    count = len(at)
+    line = Line(
+        meter, at, totals, stored.copy(), at.copy(), np.zeros(count, np.int64), np.zeros(count, bool),
+        np.zeros(count, bool), np.zeros(count, np.int64), np.zeros(count, np.int64),
+    )  # fmt: skip
+    chain = _sorted_out(line)
+    if meter.kind.counts_up:
+        _count(line, chain)
+        _carry_corrections(line, chain)
+    else:
+        _watch(line, chain)
+    return line
+
+
+def _sorted_out(line: Line) -> Ints:
+    """Where the samples are that say something about the next one; the others have their class already."""
+    meter, left = line.meter, ~_UNCOUNTED[line.classes]
+    for foreign in (
+        line.at < to_us(meter.owned_from) if meter.owned_from is not None else None,
+        line.at > to_us(meter.owned_until) if meter.owned_until is not None else None,
+    ):
+        if foreign is not None:
+            line.classes[left & foreign] = Quality.FOREIGN.code
+            left &= ~foreign
+    if meter.kind.counts_up:
+        negative = left & (line.totals < 0)
+        line.classes[negative] = Quality.IMPOSSIBLE.code
+        left &= ~negative
+    return np.flatnonzero(left).astype(np.int64)
+
+
+# Levels.
+
+
+def _watch(line: Line, chain: Ints) -> None:
+    at = line.at[chain]
+    length = np.diff(at)
+    in_time = length <= _longest(line.meter)
+    line.classes[chain[:1]] = Quality.FIRST.code
+    line.classes[chain[1:]] = np.where(in_time, Quality.OK.code, Quality.GAP.code)
+    line.known[chain[1:]] = in_time
+    line.begun[chain[1:]] = at[:-1]
+    line.standing = Standing.of(_reading(line, chain[-1])) if len(chain) else None
+
+
+# Totals.
+
+
+def _count(line: Line, chain: Ints) -> None:
+    """Everything as if it were plain, and then what is not."""
+    at, totals = line.at[chain], line.totals[chain]
+    length, grown = np.diff(at), np.diff(totals)
+    plain = _plain(at, length, grown, line.meter)
+    rest = chain[1:]
+    line.classes[rest] = np.where(length <= _longest(line.meter), Quality.OK.code, Quality.GAP.code)
+    line.begun[rest] = at[:-1]
+    line.increments[rest] = grown
+    line.billed[rest] = True
+    line.known[rest] = ~_wraps_unseen(length, line.meter)
+    _judge_the_rest(line, chain, totals, np.flatnonzero(~plain) + 1)
+
+
+def _plain(at: Ints, length: Ints, grown: Ints, meter: Meter) -> Bools:
+    plain: Bools = (length > 0) & (grown >= 0)
+    if meter.port_speed is not None:
+        bytes_per_us = 21 * meter.port_speed / (160 * 10**6) * _SURELY
+        plain &= grown <= np.maximum(length, _us(meter.rhythm)) * bytes_per_us
+    if meter.kind is Kind.RUNNING_TOTAL and len(at):
+        months = np.searchsorted(_months(int(at[0]), int(at[-1]), meter.zone), at, side="right")
+        plain &= months[1:] == months[:-1]
+    return plain
+
+
+def _months(first: int, last: int, zone: tzinfo) -> Ints:
+    """Where the calendar months begin that have a moment from `first` to `last`."""
+    months = buckets(from_us(first), from_us(last + 1), Grain.MONTH, zone, clipped=False)
+    return np.array([to_us(month.since) for month in months], dtype=np.int64)
+
+
+def _wraps_unseen(length: Ints, meter: Meter) -> Bools:
+    """See `Meter.wraps_unseen`: from which time on the port could carry half of the range, to the microsecond."""
+    modulus = meter.kind.modulus
+    if modulus is None or meter.port_speed == 0:
+        return np.zeros(len(length), bool)
+    if meter.port_speed is None:
+        return np.ones(len(length), bool)
+    enough = -(-(modulus // 2) * 160 * 10**6 // (21 * meter.port_speed))
+    return np.maximum(length, _us(meter.rhythm)) >= min(enough, _HIGHEST)
+
+
+def _judge_the_rest(line: Line, chain: Ints, totals: Ints, special: Ints) -> None:
+    """`special` are the places in the chain that aren't plain after the one before them."""
+    place, standing = 0, None
+    while place < len(chain):
+        if standing is not None and _simple(standing):
+            nearest = np.searchsorted(special, place)
+            end = int(special[nearest]) if nearest < len(special) else len(chain)
+            if end > place:
+                standing = _after(standing, line, chain[place:end], totals[place:end])
+                place = end
+                continue
+        judged = classify(standing, _reading(line, chain[place]), line.meter)
+        line.put(int(chain[place]), judged)
+        standing = judged.standing
+        place += 1
+    line.standing = standing
+
+
+def _simple(standing: Standing) -> bool:
+    """Nothing is open: what comes next is compared with the newest reading alone."""
+    return (
+        standing.doubted is None
+        and standing.aside == 0
+        and standing.newest == standing.believed
+        and standing.billed_to.total == standing.believed.total
+    )
+
+
+def _after(before: Standing, line: Line, run: Ints, totals: Ints) -> Standing:
+    """What is known after a plain run: billed to the first reading that was as high as the last one."""
+    last, height = _reading(line, run[-1]), before.billed_to
+    if height.total < last.total:
+        height = _reading(line, run[int(np.searchsorted(totals, last.total))])
+    return Standing(last, last, height)
+
+
+def _carry_corrections(line: Line, chain: Ints) -> None:
+    """Samples that say nothing leave the standing as it is."""
+    if len(chain) == len(line.at) or not line.corrected.any():
+        return
+    newest = np.full(len(line.at), -1, dtype=np.int64)
+    newest[chain] = chain
+    newest = np.maximum.accumulate(newest)
+    line.corrected = np.where(newest >= 0, line.corrected[newest], 0)
+
+
+def _reading(line: Line, place: np.int64) -> Reading:
+    return Reading(from_us(int(line.at[place])), int(line.totals[place]))
+
+
+def _longest(meter: Meter) -> int:
+    """The longest time in which no round was missed."""
+    return 3 * _us(meter.rhythm) // 2
+
+
+def _us(time: timedelta) -> int:
+    return time // MICROSECOND
+
+
+# Rates.
+
+
+@dataclass
+class Rates:
+    """See `rollup.rates`: bit/s on average from `begun` to `ended`, in order of time."""
+
+    begun: Ints
+    ended: Ints
+    bits: Numbers
+
+    def within(self, since: int, until: int) -> Rates:
+        """Those that ended after `since`, up to and with `until`."""
+        first, last = np.searchsorted(self.ended, (since, until), side="right")
+        return Rates(self.begun[first:last], self.ended[first:last], self.bits[first:last])
+
+
+def rates(line: Line) -> Rates:
+    """The rate of every interval that has one; intervals of less than half a rhythm are joined with the next."""
+    if not line.meter.kind.counts_up:
+        none = np.empty(0, dtype=np.int64)
+        return Rates(none, none, none)
+    counted = line.counted
+    begun, ended, rated = line.begun[counted], line.at[counted], line.rated[counted]
+    volumes = line.increments[counted]
+    half = -(-_us(line.meter.rhythm) // 2)
+    short = rated & (ended - begun < half)
+    if not short.any():
+        return Rates(begun[rated], ended[rated], bits_per_second(volumes[rated], (ended - begun)[rated]))
+    joined: Numbers = volumes if exact_sum(volumes) <= _HIGHEST else volumes.astype(object)
+    begun, joined = begun.copy(), joined.copy()
+    for first, last, whole in _groups(begun, ended, rated, np.flatnonzero(short), half):
+        rated[first : last + 1] = False
+        rated[last] = whole
+        begun[last] = begun[first]
+        joined[last] = joined[first : last + 1].sum()
+    return Rates(begun[rated], ended[rated], bits_per_second(joined[rated], (ended - begun)[rated]))
+
+
+def _groups(
+    begun: Ints, ended: Ints, rated: Bools, short: npt.NDArray[np.intp], half: int
+) -> Iterator[tuple[int, int, bool]]:
+    """(first, last, long enough) of the intervals that are joined, each beginning with a short one."""
+    done = -1
+    for first in short.tolist():
+        if first <= done:
+            continue
+        last = first
+        while ended[last] - begun[first] < half and last + 1 < len(ended) and rated[last + 1]:
+            last += 1
+        done = last
+        yield first, last, bool(ended[last] - begun[first] >= half)
+
+
+def bits_per_second(volumes: Numbers, lengths: Ints) -> Numbers:
+    """`rollup.bits_per_second` of each: bytes in microseconds, half away from zero to whole bit/s."""
+    if not len(volumes):
+        return np.empty(0, dtype=np.int64)
+    numbers: Numbers = volumes
+    # The highest number in between is 8 000 000 times the volume of one microsecond, or 16 000 000 times the length.
+    if int(volumes.max()) // int(lengths.min()) >= _HIGHEST // 2**24 or int(lengths.max()) >= _HIGHEST // 2**25:
+        numbers, lengths = volumes.astype(object), lengths.astype(object)
+    whole, part = numbers // lengths, numbers % lengths
+    bits: Numbers = whole * (8 * 10**6) + (part * (16 * 10**6) + lengths) // (2 * lengths)
+    return bits
+
+
+# Levels and the time they held.
+
+
+@dataclass
+class Levels:
+    """See `rollup.held`: `level` from `begun` to `ended`; a reading that held for an unknown time ends when it begins."""
+
+    begun: Ints
+    ended: Ints
+    level: Ints
+
+
+def levels(line: Line, until: int | None = None) -> Levels:
+    """How long each reading held: until the next one, or for one rhythm where rounds were missed.
+
+    `until`: there are no gaps, whatever the times of the readings are, and the last one holds until then (a stock).
+    """
+    counted = line.counted
+    at = line.at[counted]
+    ended = at.copy()
+    ended[:-1] = at[1:]
+    if until is not None:
+        ended[-1:] = np.maximum(at[-1:], until)
+    elif len(at):
+        gaps = np.diff(at) > _longest(line.meter)
+        ended[:-1][gaps] = at[:-1][gaps] + _us(line.meter.rhythm)
+    return Levels(at, ended, line.totals[counted])
+
+
+# Sums.
+
+
+def exact_sum(numbers: Numbers) -> int:
+    """Whatever the size: an int64 is summed up in two halves, neither of which runs over."""
+    if numbers.dtype == object:
+        return sum(numbers.tolist())
+    return (int((numbers >> 32).sum()) << 32) + int((numbers & 0xFFFFFFFF).sum())
+
+
+def before_edges(edges: Ints, begun: Ints, ended: Ints, weights: Ints | None = None) -> list[int]:
+    """The sum of weight x time of all that lies before each edge, of spans in order of time that do not overlap."""
+    length = ended - begun
+    total = exact_sum(length)
+    highest = max(int(weights.max()), -int(weights.min())) if weights is not None and len(weights) else 1
+    wide: Numbers = length if highest * total < _HIGHEST else length.astype(object)
+    weighted: Numbers = wide if weights is None else wide * weights
+    whole = np.concatenate((np.zeros(1, dtype=weighted.dtype), np.cumsum(weighted)))
+    place = np.searchsorted(ended, edges, side="right")
+    inside = np.append(begun, _HIGHEST)[place]
+    part: Numbers = np.maximum(edges, inside) - inside
+    if weights is not None:
+        part = part.astype(wide.dtype) * np.append(weights, 0)[place]
+    found: list[int] = (whole[place] + part).tolist()
+    return found
+
+
+def per_step(edges: list[int]) -> list[int]:
+    """What lies between each two edges."""
+    return [after - before for before, after in pairwise(edges)]
