@@ -14,22 +14,27 @@ A fall of the total has two explanations, and the nearer one counts:
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 
 from daemon.domain.periods import Grain, bucket
 from daemon.domain.resources import Kind
-from daemon.domain.usage import Increment, Reading
 
 FORMULA = 1
-"""Version of the rules in this file and of `rollup`; a usage record names the one that made it. A changed result is a new version."""
+"""Version of the rules in this file and in `metering`; a usage record names the one that made it. A changed result is a new version."""
 
 _INSTANT = timedelta(microseconds=1)
 _STUCK = timedelta(days=1)
 """How long a total that stands still may have been an old report, and its volume still flow; older, it was an idle server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """`total`: what the meter showed, in base units."""
+
+    at: datetime
+    total: int
 
 
 class Quality(StrEnum):
@@ -125,16 +130,7 @@ class Meter:
         return modulus is not None and self.possible(modulus // 2, since, until)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A reading as it was stored. Those stored as late, duplicate or foreign stay so; all others are judged anew."""
-
-    at: datetime
-    total: int
-    stored: Quality | None = None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What is known of a meter before its next reading.
 
@@ -302,81 +298,3 @@ def _fallen(standing: Standing, current: Reading, meter: Meter) -> Judged:
         return Judged(current, Quality.GAP, 0, False, before.at, after, -standing.aside)
     after = replace(standing, newest=current, doubted=current, aside=0)
     return Judged(current, Quality.RESET, 0, False, before.at, after, -standing.aside)
-
-
-# A whole series.
-
-
-def judge(samples: Iterable[Sample], meter: Meter) -> Iterator[Judged]:
-    """Each sample with its class, in the order of arrival. The first one bills nothing: begin with the last one before the period.
-
-    Where the total was corrected just before the period, begin at the start of the platform's month: only from there is it known up
-    to which height it was billed.
-    """
-    standing: Standing | None = None
-    for sample in samples:
-        reading = Reading(sample.at, sample.total)
-        if sample.stored in NOT_COUNTED:
-            yield _uncounted(reading, sample.stored, standing)
-            continue
-        judged = classify(standing, reading, meter)
-        standing = judged.standing
-        yield judged
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What a usage record rests on.
-
-    `quantity` in base units. `covered` is the time whose use is known, `rated` the time whose rate is known, both within the period.
-    `count` of `expected` readings were counted; `classes` says of what quality all were. `aside` waits for a person; `corrected` is what
-    the platform took back at the end of the period after it was billed. `formula` is the version of the rules.
-    """
-
-    quantity: int
-    covered: timedelta
-    rated: timedelta
-    count: int
-    expected: int
-    classes: Mapping[Quality, int]
-    increments: tuple[Increment, ...]
-    aside: int = 0
-    corrected: int = 0
-    formula: int = FORMULA
-
-
-def tally(samples: Iterable[Sample], meter: Meter, since: datetime, until: datetime) -> Tally:
-    """The period [since, until) out of its samples, those just before and after it included; in the order of arrival.
-
-    A volume counts on the reading that shows it: after `since`, up to and with `until`, and is never split. Time is covered to the
-    moment, on both sides of a boundary, once the reading after the boundary is there.
-    """
-    increments: list[Increment] = []
-    classes: Counter[Quality] = Counter()
-    covered = rated = timedelta()
-    aside = corrected = 0
-    for judged in judge(samples, meter):
-        at = judged.reading.at
-        if judged.known and judged.since is not None:
-            part = max(timedelta(), min(at, until) - max(judged.since, since))
-            covered += part
-            rated += part if judged.rated else timedelta()
-        if not since < at <= until:
-            continue
-        classes[judged.quality] += 1
-        aside += judged.aside
-        if judged.quality not in NOT_COUNTED and judged.standing is not None:
-            corrected = judged.standing.corrected
-        if judged.increment is not None and judged.since is not None:
-            increments.append(Increment(judged.since, at, judged.increment, judged.known))
-    return Tally(
-        quantity=sum(step.quantity for step in increments),
-        covered=covered,
-        rated=rated,
-        count=sum(number for quality, number in classes.items() if quality not in NOT_COUNTED),
-        expected=(until - since) // meter.rhythm,
-        classes=classes,
-        increments=tuple(increments),
-        aside=aside,
-        corrected=corrected,
-    )

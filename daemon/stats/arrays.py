@@ -9,6 +9,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -192,13 +193,12 @@ def _plane(raw: bytes, *, tried: bool = True) -> bytes:
 class _Part:
     """Some samples of one service: times (made when somebody asks), values, classes."""
 
-    axis: Ints | None
+    axis: Ints
     presence: bytes | None
     values: Ints
     classes: Bytes
 
     def times(self) -> Ints:
-        assert self.axis is not None
         return _chosen(self.axis, self.presence)
 
 
@@ -212,37 +212,38 @@ def decode(packed: Packed) -> dict[int, Columns]:
 
 def arrays(packed: Packed) -> dict[int, tuple[Ints, Ints, Bytes]]:
     """The same as arrays: microseconds, values, classes. For further work here in the worker."""
-    return {service: _joined(parts, packed, timed=True) for service, parts in _parts(packed).items()}
+    return {service: _joined(parts, packed) for service, parts in _parts(packed).items()}
 
 
-def _joined(parts: list[tuple[int, _Part]], packed: Packed, *, timed: bool) -> tuple[Ints, Ints, Bytes]:
-    """One service's parts in order of time, clipped, one sample per time. Times are left out (empty) when nobody needs them."""
-    times, values, classes = [], [], []
+def _joined(parts: list[tuple[int, _Part]], packed: Packed) -> tuple[Ints, Ints, Bytes]:
+    """One service's parts in order of time, clipped, one sample per time."""
     by_day: defaultdict[int, list[_Part]] = defaultdict(list)
-    for day, part in parts:
-        by_day[day].append(part)
-    for number, same in by_day.items():
-        begin, end = bounds(packed.days[number].day)
-        if not timed and len(same) == 1 and packed.since <= begin and end <= packed.until:
-            values.append(same[0].values)
-            classes.append(same[0].classes)
-            continue
-        at = np.concatenate([part.times() for part in same])
-        value = np.concatenate([part.values for part in same])
-        kind = np.concatenate([part.classes for part in same])
-        if len(same) > 1:
-            at, first = np.unique(at, return_index=True)  # the first of equals: the series, then the slot stored first
-            value, kind = value[first], kind[first]
-        inside = (at >= packed.since) & (at <= packed.until)
-        times.append(at[inside])
-        values.append(value[inside])
-        classes.append(kind[inside])
-    none = np.empty(0, dtype=np.int64)
-    return (
-        np.concatenate(times) if times else none,
-        np.concatenate(values) if values else none,
-        np.concatenate(classes) if classes else np.empty(0, dtype=np.uint8),
-    )
+    for number, part in parts:
+        by_day[number].append(part)
+    days = [_clipped(_merged(same), packed, packed.days[number].day) for number, same in by_day.items()]
+    if not days:
+        none = np.empty(0, dtype=np.int64)
+        return none, none, np.empty(0, dtype=np.uint8)
+    times, values, classes = zip(*days, strict=True)
+    return np.concatenate(times), np.concatenate(values), np.concatenate(classes)
+
+
+def _merged(same: list[_Part]) -> tuple[Ints, Ints, Bytes]:
+    """Parts of one day; of samples of one time the first counts: the series', then that of the slot stored first."""
+    if len(same) == 1:
+        return same[0].times(), same[0].values, same[0].classes
+    at, first = np.unique(np.concatenate([part.times() for part in same]), return_index=True)
+    values = np.concatenate([part.values for part in same])[first]
+    return at, values, np.concatenate([part.classes for part in same])[first]
+
+
+def _clipped(found: tuple[Ints, Ints, Bytes], packed: Packed, day: date) -> tuple[Ints, Ints, Bytes]:
+    begin, end = bounds(day)
+    if packed.since <= begin and end <= packed.until:
+        return found
+    at, values, classes = found
+    inside = (at >= packed.since) & (at <= packed.until)
+    return at[inside], values[inside], classes[inside]
 
 
 def _parts(packed: Packed) -> dict[int, list[tuple[int, _Part]]]:

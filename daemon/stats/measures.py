@@ -18,12 +18,16 @@ from daemon.domain.percentile import Directions, percentile_rank
 from daemon.domain.periods import Grain, buckets
 from daemon.domain.quality import NOT_COUNTED, Quality, Standing
 from daemon.domain.resources import Kind, Rounding, to_whole
-from daemon.domain.rollup import MILLIWATT_MICROSECONDS
-from daemon.domain.seal import Sealed, seal
+from daemon.domain.seal import Sealed
 from daemon.stats import arrays, series
 from daemon.stats.arrays import Ints
+from daemon.stats.sealing import Samples, sealed
 from daemon.stats.series import QUALITIES, Levels, Line, Numbers, Rates, before_edges, exact_sum, per_step
+from daemon.store.days.codec import HIGHEST, LOWEST
 from daemon.store.days.shapes import MICROSECOND, Packed, from_us, to_us
+
+MILLIWATT_MICROSECONDS = 3_600_000
+"""In one millionth of a watt-hour."""
 
 NONE = np.empty(0, dtype=np.int64)
 NO_BYTES = np.empty(0, dtype=np.uint8)
@@ -103,7 +107,7 @@ def _summary(values: Numbers, percent: int) -> tuple[Fraction | None, int | None
 
 
 def percentile(values: Numbers, percent: int) -> int | None:
-    """See `percentile.percentile`."""
+    """The value of that rank; None without values: not known, which is not zero."""
     if not len(values):
         return None
     rank = percentile_rank(len(values), percent) - 1
@@ -193,20 +197,19 @@ class Rule:
     def _seal(self, quantity: int | None) -> str:
         ask, resource = self.ask, self.ask.billable.resource
         record = Sealed(ask.billable.service_id, resource.code, ask.since, ask.until, resource.base_unit, quantity)
-        samples = [(from_us(at), quantity, Quality.OK) for at, quantity in self.pushed]
-        for line in self.lines:
-            shown = self._shown(line)
-            columns = (line.at[shown].tolist(), line.totals[shown].tolist(), line.classes[shown].tolist())
-            samples += [(from_us(at), total, QUALITIES[code]) for at, total, code in zip(*columns, strict=True)]
-        return seal(record, samples)
+        parts = [self._shown(line) for line in self.lines]
+        if self.pushed:
+            parts.append(_pushed_samples(self.pushed))
+        return sealed(record, parts)
 
-    def _shown(self, line: Line) -> Ints:
-        """Samples within the period, and the counted ones next to it on both sides."""
+    def _shown(self, line: Line) -> Samples:
+        """Those within the period, and the counted ones next to it on both sides."""
         inside = _between(line.at, self.since, self.until, "right")
         counted = np.flatnonzero(line.counted)
         before = counted[: np.searchsorted(counted, inside.start)][-1:]
         after = counted[np.searchsorted(counted, inside.stop) :][:1]
-        return np.concatenate((before, np.arange(inside.start, inside.stop), after))
+        shown = np.concatenate((before, np.arange(inside.start, inside.stop), after))
+        return line.at[shown], line.totals[shown], line.classes[shown]
 
     def _pushed_within(self, since: int, until: int) -> int | None:
         found = [quantity for at, quantity in self.pushed if since <= at < until]
@@ -226,6 +229,13 @@ def _point(
     classes: dict[Quality, int],
 ) -> Point:
     return Point(from_us(since), from_us(until), total, *values, known * MICROSECOND, _counted(classes), classes)
+
+
+def _pushed_samples(pushed: list[tuple[int, int]]) -> Samples:
+    quantities = [quantity for _, quantity in pushed]
+    wide = not LOWEST <= min(quantities) <= max(quantities) <= HIGHEST
+    at = np.array([at for at, _ in pushed], dtype=np.int64)
+    return at, np.array(quantities, dtype=object if wide else np.int64), np.full(len(pushed), Quality.OK.code, np.uint8)
 
 
 def _plus(one: int | None, other: int | None) -> int | None:

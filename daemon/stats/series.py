@@ -1,8 +1,12 @@
-"""Whole series of one source judged at once: what `quality.judge` says sample by sample, as columns.
+"""Whole series of one source judged at once: what `quality.classify` says sample by sample, as columns.
 
 Most samples are plain: the total did not fall, no month began and the port could carry what it grew by. Runs of them are arithmetic
 on arrays; only what lies between goes through `quality.classify`, until nothing is doubted any more. Everything is exact: a reading
 fits 64 bits, so does the difference of two, and sums are made of halves of 32 bits.
+
+The rate of an interval is what was used x 8 / seconds, half away from zero to whole bit/s; what was missed, corrected or guessed has a
+volume but no rate. A level holds from its reading until the next one; where rounds were missed it holds for one rhythm and the rest is a
+gap. The last reading holds for nothing, because nobody knows how long.
 """
 
 from __future__ import annotations
@@ -16,9 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.periods import Grain, buckets
-from daemon.domain.quality import NOT_COUNTED, Judged, Meter, Quality, Standing, classify
+from daemon.domain.quality import NOT_COUNTED, Judged, Meter, Quality, Reading, Standing, classify
 from daemon.domain.resources import Kind
-from daemon.domain.usage import Reading
 from daemon.stats.arrays import Bytes, Ints
 from daemon.store.days.shapes import MICROSECOND, from_us, to_us
 
@@ -231,7 +234,7 @@ def _us(time: timedelta) -> int:
 
 @dataclass
 class Rates:
-    """See `rollup.rates`: bit/s on average from `begun` to `ended`, in order of time."""
+    """`bits` per second on average from `begun` to `ended`, in order of time."""
 
     begun: Ints
     ended: Ints
@@ -281,7 +284,7 @@ def _groups(
 
 
 def bits_per_second(volumes: Numbers, lengths: Ints) -> Numbers:
-    """`rollup.bits_per_second` of each: bytes in microseconds, half away from zero to whole bit/s."""
+    """Of bytes in microseconds."""
     if not len(volumes):
         return np.empty(0, dtype=np.int64)
     numbers: Numbers = volumes
@@ -298,7 +301,7 @@ def bits_per_second(volumes: Numbers, lengths: Ints) -> Numbers:
 
 @dataclass
 class Levels:
-    """See `rollup.held`: `level` from `begun` to `ended`; a reading that held for an unknown time ends when it begins."""
+    """`level` from `begun` to `ended`; of a reading that held for an unknown time they are the same."""
 
     begun: Ints
     ended: Ints

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.domain.percentile import Directions, of_directions, percentile, percentile_rank, sum_per_interval
+from daemon.domain.percentile import Directions, percentile_rank
+from tests.domain.oracles import of_directions, percentile, sum_per_interval
 
 MBIT = 10**6
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.domain.periods import Grain, bucket
-from daemon.domain.quality import RULES, Judged, Meter, Quality, Sample, Standing, classify, judge, tally
+from daemon.domain.quality import RULES, Judged, Meter, Quality, Reading, Standing, classify
 from daemon.domain.resources import Kind
-from daemon.domain.usage import Increment, Reading
+from tests.domain.oracles import Increment, Sample, judge, tally
 
 T0 = datetime(2026, 11, 10, tzinfo=UTC)
 FIVE = timedelta(minutes=5)

@@ -1,4 +1,4 @@
-"""Roll-ups: what adds up, what has no rate, and what a gap does to an integral."""
+"""The oracles, example by example: what adds up, what has no rate, and what a gap does to an integral."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.domain.percentile import of_directions
 from daemon.domain.periods import Grain, period_named
-from daemon.domain.quality import Meter, Quality, Sample, judge, tally
+from daemon.domain.quality import Meter, Quality
 from daemon.domain.resources import RESOURCES, Kind
-from daemon.domain.rollup import (
+from tests.domain.oracles import (
+    Sample,
     bits_per_second,
     by_moment,
     daily_bursts,
     energy,
     held,
     integrate,
+    judge,
+    of_directions,
     rates,
     roll_up,
     summary,
+    tally,
 )
 
 T0 = datetime(2026, 11, 10, tzinfo=UTC)

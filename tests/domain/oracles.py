@@ -1,4 +1,4 @@
-"""Hours, days and months out of judged readings: volumes, rates, levels and their integral, all in whole numbers.
+"""Whole series in plain Python, one sample after the other: what the worker's arithmetic has to agree with, to the unit.
 
 Counters: an increment counts on the reading that shows it, so a reading on the edge of two periods tells of the one that ended. Its rate
 is increment x 8 / seconds, rounded half away from zero to whole bit/s; what was missed, corrected or guessed has a volume but no rate.
@@ -12,19 +12,183 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from fractions import Fraction
+from typing import Generic, TypeVar
 
-from daemon.domain.percentile import percentile
+from daemon.domain.percentile import Directions, percentile_rank
 from daemon.domain.periods import Grain, Period, buckets
-from daemon.domain.quality import NOT_COUNTED, Judged, Meter, Quality
+from daemon.domain.quality import FORMULA, NOT_COUNTED, Judged, Meter, Quality, Reading, Standing, classify
 from daemon.domain.resources import Rounding, to_whole
+
+Slot = TypeVar("Slot", bound=Hashable)
 
 _INSTANT = timedelta(microseconds=1)
 MILLIWATT_MICROSECONDS = 3_600_000
 """In one millionth of a watt-hour."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A reading as it was stored. Those stored as late, duplicate or foreign stay so; all others are judged anew."""
+
+    at: datetime
+    total: int
+    stored: Quality | None = None
+
+
+@dataclass(frozen=True)
+class Increment:
+    """What was used between two readings. `known` is false where a part of it went unseen."""
+
+    since: datetime
+    until: datetime
+    quantity: int
+    known: bool
+
+
+# Judged one by one.
+
+
+def judge(samples: Iterable[Sample], meter: Meter) -> Iterator[Judged]:
+    """Each sample with its class, in the order of arrival. The first one bills nothing: begin with the last one before the period.
+
+    Where the total was corrected just before the period, begin at the start of the platform's month: only from there is it known up
+    to which height it was billed.
+    """
+    standing: Standing | None = None
+    for sample in samples:
+        reading = Reading(sample.at, sample.total)
+        if sample.stored in NOT_COUNTED:
+            yield Judged(reading, sample.stored, None, False, None, standing)
+            continue
+        judged = classify(standing, reading, meter)
+        standing = judged.standing
+        yield judged
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a usage record rests on.
+
+    `quantity` in base units. `covered` is the time whose use is known, `rated` the time whose rate is known, both within the period.
+    `count` of `expected` readings were counted; `classes` says of what quality all were. `aside` waits for a person; `corrected` is what
+    the platform took back at the end of the period after it was billed. `formula` is the version of the rules.
+    """
+
+    quantity: int
+    covered: timedelta
+    rated: timedelta
+    count: int
+    expected: int
+    classes: Mapping[Quality, int]
+    increments: tuple[Increment, ...]
+    aside: int = 0
+    corrected: int = 0
+    formula: int = FORMULA
+
+
+def tally(samples: Iterable[Sample], meter: Meter, since: datetime, until: datetime) -> Tally:
+    """The period [since, until) out of its samples, those just before and after it included; in the order of arrival.
+
+    A volume counts on the reading that shows it: after `since`, up to and with `until`, and is never split. Time is covered to the
+    moment, on both sides of a boundary, once the reading after the boundary is there.
+    """
+    increments: list[Increment] = []
+    classes: Counter[Quality] = Counter()
+    covered = rated = timedelta()
+    aside = corrected = 0
+    for judged in judge(samples, meter):
+        at = judged.reading.at
+        if judged.known and judged.since is not None:
+            part = max(timedelta(), min(at, until) - max(judged.since, since))
+            covered += part
+            rated += part if judged.rated else timedelta()
+        if not since < at <= until:
+            continue
+        classes[judged.quality] += 1
+        aside += judged.aside
+        if judged.quality not in NOT_COUNTED and judged.standing is not None:
+            corrected = judged.standing.corrected
+        if judged.increment is not None and judged.since is not None:
+            increments.append(Increment(judged.since, at, judged.increment, judged.known))
+    return Tally(
+        quantity=sum(step.quantity for step in increments),
+        covered=covered,
+        rated=rated,
+        count=sum(number for quality, number in classes.items() if quality not in NOT_COUNTED),
+        expected=(until - since) // meter.rhythm,
+        classes=classes,
+        increments=tuple(increments),
+        aside=aside,
+        corrected=corrected,
+    )
+
+
+# Percentiles.
+
+
+def percentile(values: Sequence[int], percent: int = 95) -> int | None:
+    """The value at that rank; None without values: not known, which is not zero."""
+    if not values:
+        return None
+    return sorted(values)[percentile_rank(len(values), percent) - 1]
+
+
+@dataclass(frozen=True)
+class Summed(Generic[Slot]):
+    """Values by interval, and how many intervals were left out because one of the series has no value there."""
+
+    values: Mapping[Slot, int]
+    missing: int
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """`direction` is "in", "out" or "sum"; `value` is None and `count` 0 where nothing is known."""
+
+    direction: str
+    value: int | None
+    count: int
+    missing: int = 0
+
+
+def sum_per_interval(series: Sequence[Mapping[Slot, int]]) -> Summed[Slot]:
+    """Several ports, or both directions, added interval by interval before the percentile is taken.
+
+    An interval that one of the series lacks has no sum: what the others show would be too little, and a zero would be a guess.
+    """
+    slots = {slot for values in series for slot in values}
+    whole = {slot: sum(values[slot] for values in series) for slot in slots if all(slot in values for values in series)}
+    return Summed(whole, len(slots) - len(whole))
+
+
+def of_directions(
+    incoming: Sequence[Mapping[Slot, int]],
+    outgoing: Sequence[Mapping[Slot, int]],
+    directions: Directions = Directions.SEPARATE,
+    percent: int = 95,
+) -> tuple[Percentile, ...]:
+    """One result, or two for SEPARATE; `incoming` and `outgoing` hold one mapping of interval to rate for each port.
+
+    For LARGER a direction of which nothing is known doesn't count, and of two equal ones it is "in".
+    """
+    if directions is Directions.SUM:
+        return (_of("sum", sum_per_interval((*incoming, *outgoing)), percent),)
+    both = (_of("in", sum_per_interval(incoming), percent), _of("out", sum_per_interval(outgoing), percent))
+    if directions is Directions.SEPARATE:
+        return both
+    known = [found for found in both if found.value is not None]
+    return (max(known, key=lambda found: found.value or 0) if known else both[0],)
+
+
+def _of(direction: str, summed: Summed[Slot], percent: int) -> Percentile:
+    return Percentile(direction, percentile(tuple(summed.values.values()), percent), len(summed.values), summed.missing)
+
+
+# Sums.
 
 
 @dataclass(frozen=True)
