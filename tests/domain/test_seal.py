@@ -87,3 +87,9 @@ def test_what_could_be_read_in_two_ways_is_refused() -> None:
         seal(replace(RECORD, base_unit=""), SAMPLES)
     with pytest.raises(ValueError, match="needs a zone"):
         seal(RECORD, [(datetime(2026, 11, 1), 1, Quality.OK)])
+
+
+def test_what_is_not_known_is_sealed_as_unknown_and_not_as_zero() -> None:
+    unknown = replace(RECORD, quantity=None)
+    assert b"\nquantity unknown\n" in canonical(unknown, SAMPLES)
+    assert seal(unknown, SAMPLES) != seal(replace(RECORD, quantity=0), SAMPLES)

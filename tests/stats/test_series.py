@@ -10,12 +10,13 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.domain.metering import Ask, Billable, Look, Measured, Point, Source
 from daemon.domain.percentile import Directions
-from daemon.domain.periods import Grain
+from daemon.domain.periods import Grain, buckets
 from daemon.domain.quality import NOT_COUNTED, Judged, Meter, Quality
 from daemon.domain.resources import RESOURCES, Kind, Resource
 from daemon.domain.seal import Sealed, seal
@@ -369,3 +370,146 @@ def test_the_text_of_columns_is_that_of_lines(rows) -> None:
     at, totals = (np.array(column, dtype=np.int64) for column in columns[:2])
     found = sealing.sealed(record, [(at, totals, np.array(columns[2], dtype=np.uint8))])
     assert found == seal(record, [(from_us(moment), total, quality) for moment, total, quality in rows])
+
+
+# Example by example.
+
+
+def month_named(zone: ZoneInfo, year: int, month: int) -> tuple[datetime, datetime]:
+    following = (year + month // 12, month % 12 + 1)
+    since, until = (datetime(*first, 1, tzinfo=zone).astimezone(UTC) for first in ((year, month), following))
+    return since, until
+
+
+def test_a_month_of_bursts_drops_thirty_six_hours_and_bills_the_next_five_minutes() -> None:
+    quiet, busy = 37_500_000, 375_000_000
+    since, until = T0, T0 + 30 * DAY
+    for number, bits in ((432, 10**6), (433, 10**7)):
+        samples = counted(*[busy] * number, *[quiet] * (8640 - number))
+        meter = replace(TRAFFIC, kind=Kind.COUNTER64)
+        assert measured(ask("burst_in_day", since, until, meter), samples).quantity == bits
+        assert measured(ask("burst_in_day", since, until, meter, percent=100), samples).quantity == 10**7
+
+
+def test_the_larger_direction_is_billed_and_the_sum_needs_both() -> None:
+    both = [counted(300, 600, 600), counted(900, None, 300)]
+    larger, summed = (
+        measured(ask("burst_in_day", T0, T0 + 3 * FIVE, TRAFFIC, TRAFFIC, directions=directions), *both)
+        for directions in (Directions.LARGER, Directions.SUM)
+    )
+    assert (larger.quantity, larger.covered, larger.count, larger.expected) == (24, FIVE, 5, 6)
+    assert summed.quantity == 32
+
+
+def test_the_panels_burst_of_a_day_is_its_last_value_of_that_day_by_its_own_clock() -> None:
+    since, until = month_named(BERLIN, 2026, 10)
+    days = list(buckets(since, until, Grain.DAY, BERLIN))
+    samples = [Sample(since - HOUR, 10**9)]
+    for number, day in enumerate(days, 1):
+        if number != 7:
+            samples += [
+                Sample(day.since, 0),
+                Sample(day.since + 9 * HOUR, number),
+                Sample(day.until - US, number * 1000),
+            ]
+    meter = Meter(Kind.GAUGE, FIVE, port_speed=None, zone=BERLIN)
+    found = measured(ask("burst_in_day", since, until, meter, daily=True), samples)
+    assert (found.quantity, found.covered, found.count) == (30_000, until - since - DAY, 90)
+    assert measured(ask("burst_in_day", since, until, meter, daily=True, percent=100), samples).quantity == 31_000
+    points = looked(ask("burst_in_day", since, until, meter, daily=True), Grain.DAY, samples, zone=BERLIN)
+    assert [point.maximum for point in points] == [number * 1000 for number in range(1, 32) if number != 7]
+    assert points[23].until - points[23].since == 25 * HOUR
+
+
+def test_a_stock_is_its_highest_level_and_holds_without_readings() -> None:
+    meter = Meter(Kind.STOCK, DAY, port_speed=None)
+    samples = [Sample(T0 - 40 * DAY, 9), Sample(T0 - 30 * DAY, 5), Sample(T0 + DAY, 2), Sample(T0 + 50 * DAY, 99)]
+    found = measured(ask("addresses", T0, T0 + 30 * DAY, meter), samples)
+    assert (found.quantity, found.covered, found.count) == (5, 30 * DAY, 1)
+    late = measured(ask("addresses", T0, T0 + 30 * DAY, meter), samples[2:])
+    assert (late.quantity, late.covered) == (2, 29 * DAY)
+    assert measured(ask("addresses", T0 + 2 * DAY, T0 + 3 * DAY, meter), samples).quantity == 2
+    assert measured(ask("addresses", T0 - 60 * DAY, T0 - 50 * DAY, meter), samples).quantity is None
+    points = looked(ask("addresses", T0, T0 + 3 * DAY, meter), Grain.DAY, samples)
+    assert [(point.minimum, point.maximum, point.covered) for point in points] == [
+        (5, 5, DAY),
+        (2, 2, DAY),
+        (2, 2, DAY),
+    ]
+
+
+def test_a_configured_amount_is_there_all_of_the_time() -> None:
+    asked = ask("services", T0, T0 + 2 * DAY, amount=4)
+    found = measured(asked)
+    assert (found.quantity, found.covered, found.count, found.expected) == (4, 2 * DAY, 0, 0)
+    assert [(point.maximum, point.covered) for point in looked(asked, Grain.DAY)] == [(4, DAY), (4, DAY)]
+
+
+def test_what_is_only_pushed_is_the_sum_and_nothing_pushed_is_not_zero() -> None:
+    pushed = [(T0 - US, 1000), (T0, 1), (T0 + DAY, 2**70), (T0 + 2 * DAY, 1000)]
+    asked = ask("in", T0, T0 + 2 * DAY, pushed=pushed)
+    found = measured(asked)
+    assert (found.quantity, found.covered, found.expected) == (2**70 + 1, 2 * DAY, 0)
+    assert [point.total for point in looked(asked, Grain.DAY)] == [1, 2**70]
+    assert [(point.since, point.total) for point in looked(asked, None)] == [(T0, 1), (T0 + DAY, 2**70)]
+    assert measured(ask("in", T0, T0 + DAY)).quantity is None
+    assert measured(ask("in", T0, T0)).quantity == 0
+
+
+def test_what_is_pushed_for_a_counter_comes_on_top_of_it() -> None:
+    asked = ask("in", T0, T0 + HOUR, TRAFFIC, pushed=[(T0 + FIVE, 7)])
+    assert measured(asked, counted(300, 300)).quantity == 607
+    assert measured(asked, []).quantity == 7
+    assert sum(point.total or 0 for point in looked(asked, None, counted(300, 300))) == 607
+
+
+@pytest.mark.parametrize("code", ["in", "power", "energy", "burst_in_day", "addresses"])
+def test_nothing_known_is_no_quantity_and_no_point(code) -> None:
+    meter = replace(POWER if code in ("power", "energy", "addresses") else TRAFFIC)
+    asked = ask(code, T0, T0 + DAY, meter)
+    found = measured(asked, [])
+    assert (found.quantity, found.covered, found.count, found.expected) == (None, timedelta(), 0, 288)
+    assert [looked(asked, step, []) for step in (Grain.HOUR, FIVE, None)] == [[], [], []]
+    assert measured(ask(code, T0, T0, meter), []).quantity == 0
+
+
+def test_only_what_lies_between_begin_and_horizon_is_looked_at() -> None:
+    samples = counted(300, 300, 300, 300)
+    asked = replace(ask("in", T0, T0 + HOUR, TRAFFIC), begin=T0 + FIVE, horizon=T0 + 3 * FIVE)
+    assert measured(asked, samples).quantity == 600
+
+
+def test_each_reading_is_a_point_with_what_it_was_judged() -> None:
+    samples = [*counted(300, None, 900), Sample(T0 + 4 * FIVE, 5, Quality.LATE)]
+    points = looked(ask("in", T0 - FIVE, T0 + HOUR, TRAFFIC), None, samples)
+    assert [(point.since - T0, point.until - T0, point.total) for point in points] == [
+        (timedelta(), timedelta(), None),
+        (timedelta(), FIVE, 300),
+        (FIVE, 3 * FIVE, 900),
+        (4 * FIVE, 4 * FIVE, None),
+    ]
+    assert [point.average for point in points] == [None, 8, None, None]
+    assert [dict(point.classes) for point in points] == [
+        {q: 1} for q in (Quality.FIRST, Quality.OK, Quality.GAP, Quality.LATE)
+    ]
+
+
+def test_each_level_is_a_point_for_the_time_it_held() -> None:
+    points = looked(ask("power", T0 + FIVE / 2, T0 + HOUR, POWER), None, levels(10, 20, None, None, 30))
+    assert [(point.since - T0, point.until - T0, point.maximum) for point in points] == [
+        (FIVE / 2, FIVE, 10),
+        (FIVE, 2 * FIVE, 20),
+        (4 * FIVE, 4 * FIVE, 30),
+    ]
+
+
+@settings(deadline=None, max_examples=100)
+@given(nasty(), SPANS)
+def test_standings_let_somebody_go_on_where_the_series_ended(given_samples, seconds) -> None:
+    samples, meter = given_samples
+    since, until = span_of(samples, seconds)
+    asked = ask(COUNTERS[meter.kind], since, until, meter)
+    ((known, quantity, covered),) = crunch.standings({"m0": packed(samples)}, [asked])
+    found = measured(asked, samples)
+    assert (quantity, covered) == (found.quantity, found.covered)
+    assert known == {"m0": list(judge(samples, meter))[-1].standing}
