@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,9 +52,10 @@ from daemon.provisioning.master import installation_id, load_master
 from daemon.provisioning.ordering import Ordering
 from daemon.provisioning.recovery import look_again
 from daemon.settings.loader import Settings, load
-from daemon.stats.collection import Collector, Round, Source
-from daemon.stats.pushed import PushDesk
-from daemon.stats.usage import UsageDesk
+from daemon.settings.modules import ModuleSettings
+from daemon.stats.collection import Round, Source
+from daemon.stats.system import Statistics
+from daemon.stats.worker import Worker
 from daemon.store import schema
 from daemon.store.database import Store
 from daemon.store.lock import StateLock
@@ -64,6 +65,11 @@ SOCKET = "provisiond.sock"
 MAIL_EVERY = 5.0
 RECOVERY_EVERY = 60.0
 SCHEMA_EVERY = 10.0
+CLOSE_EVERY = 600.0
+UPKEEP_EVERY = 1800.0
+FORGET_EVERY = 86_400.0
+PUSHED_KEEP = timedelta(days=40)
+"""At least: a key outlives every repetition of its event."""
 STOP_ENGINE_WITHIN = 6.0
 """Seconds; with the faces and the store the whole stop stays under 10 s."""
 Edge = Callable[[str, Step], None]
@@ -204,14 +210,14 @@ async def _build(
         await arm(operation_id, clock.now())
 
     watched = _watched(metrics, edge)
-    body = Legs(store, clock, fleet, master, await installation_id(store), arm=arm, edge=watched)
+    statistics = await _statistics(store, clock, settings, fleet, metrics, stack)
+    body = Legs(store, clock, fleet, master, await installation_id(store), statistics, arm=arm, edge=watched)
     legs = OperationLegs(body.run, engine, lease, clock, within=base.leg_within.total_seconds())
     dispatch = Dispatch()
     dispatch.add(OPERATION, legs)
     sweeper = Sweeper(store, clock, engine, lease, lambda: legs.running, every=base.sweep_every.total_seconds())
-    collector = _collector(store, clock, fleet, metrics)
     periodic = Periodic(store, clock, engine, dispatch)
-    _schedule(periodic, settings, clock, store, fleet, collector, master.link, metrics)
+    _schedule(periodic, settings, clock, store, fleet, statistics, master.link, metrics)
     health = Health()
     _add_checks(health, store, engine, lease, sweeper)
     answers = Answers(store)
@@ -227,9 +233,10 @@ async def _build(
         desk=Desk(store, clock, fleet, answers, woken),
         access=AccessDesk(store, master),
         answers=answers,
-        usage=UsageDesk(store, clock),
-        collector=collector,
-        pushed=PushDesk(store, clock, resources=settings.resources),
+        usage=statistics.usage,
+        records=statistics.records,
+        collector=statistics.collector,
+        pushed=statistics.pushed,
         health=health,
         metrics=metrics,
         version=version("provisiond"),
@@ -261,14 +268,24 @@ def _watched(metrics: Metrics, edge: Edge | None) -> Edge:
     return at
 
 
-def _collector(store: Store, clock: Clock, fleet: Fleet, metrics: Metrics) -> Collector:
-    def sources() -> list[Source]:
-        return [made.module for made in fleet.carriers.values()]
+async def _statistics(
+    store: Store, clock: Clock, settings: Settings, fleet: Fleet, metrics: Metrics, stack: AsyncExitStack
+) -> Statistics:
+    """Metering, with its worker process: that one starts when it is first needed."""
 
     def observe(made: Round) -> None:
         metrics.collection_round(made.module, "incomplete" if made.problems else "ok", made.samples)
 
-    return Collector(store, clock, sources, observe)
+    worker = Worker()
+    stack.push_async_callback(worker.stop)
+    statistics = Statistics(store, clock, settings, lambda: metered(fleet), worker, observe)
+    stack.push_async_callback(statistics.close)
+    return statistics
+
+
+def metered(fleet: Fleet) -> list[tuple[Source, ModuleSettings]]:
+    """Every module as metering sees it."""
+    return [(made.module, made.settings) for made in fleet.carriers.values()]
 
 
 def _schedule(
@@ -277,20 +294,31 @@ def _schedule(
     clock: Clock,
     store: Store,
     fleet: Fleet,
-    collector: Collector,
+    statistics: Statistics,
     link: Callable[[int], str],
     metrics: Metrics,
 ) -> None:
     """What comes back by itself: a collection round per module, the outbox, a look at ill systems."""
     base = settings.daemon
-    for module in collector.modules:
+    for module in statistics.collector.modules:
         own = settings.module(module)
         every = (own.poll_every if own and own.poll_every else base.poll_every).total_seconds()
 
         async def collect(name: str = module) -> None:
-            await collector.round(name)
+            await statistics.collector.round(name)
 
         periodic.every("collect", module, every, collect)
+
+    async def close_periods() -> None:
+        await statistics.records.close_due()
+
+    periodic.every("usage", "close", CLOSE_EVERY, close_periods)
+    periodic.every("samples", "upkeep", UPKEEP_EVERY, statistics.upkeep.run)
+
+    async def forget() -> None:
+        await statistics.pushed.forget(max(base.evidence_keep, PUSHED_KEEP))
+
+    periodic.every("usage", "forget", FORGET_EVERY, forget)
     password = settings.credentials.resolve(base.mail.password) if base.mail and base.mail.password else None
     mailer = Mailer(
         base, clock, link_to=lambda operation: f"{base.link_base}/access/{link(operation)}", password=password

@@ -15,6 +15,7 @@ from daemon.provisioning.idempotency import Answers
 from daemon.provisioning.ordering import Ordering
 from daemon.stats.collection import Collector
 from daemon.stats.pushed import PushDesk
+from daemon.stats.records import Records
 from daemon.stats.usage import UsageDesk
 from daemon.store.database import Store
 
@@ -35,6 +36,7 @@ class Faces:
     desk: Desk
     access: AccessDesk
     usage: UsageDesk
+    records: Records
     collector: Collector
     pushed: PushDesk
     health: Health

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -11,8 +12,11 @@ from daemon.api import services
 from daemon.api.endpoint import EVERY_ROLE, OPERATING, Call, NoBody, NoQuery, Query, Reply, Shape, endpoint, plain
 from daemon.api.paging import Id, PageQuery, cut
 from daemon.api.shapes import Moment, Page
-from daemon.domain.usage import RESOURCES, UsageRecord, coverage
+from daemon.domain.metering import Point, UsageRecord, coverage
+from daemon.domain.periods import Grain
+from daemon.domain.resources import RESOURCES, Resource
 from daemon.provisioning.idempotency import Answer, Effect
+from daemon.stats.usage import Used
 from daemon.store.repositories import Repositories
 
 TAG = "usage"
@@ -64,6 +68,13 @@ class UsageShape(Shape):
     resources: list[ResourceUsage]
 
 
+def _value(resource: Resource, point: Point) -> str:
+    """A volume or an integral; else the average level."""
+    if point.total is not None:
+        return format(resource.shown(point.total), "f")
+    return "" if point.average is None else format(resource.rounded(point.average, 3), "f")
+
+
 class UsageRecordShape(Shape):
     """A billable quantity of a closed period, start inclusive, end exclusive; never changed, only revised."""
 
@@ -92,8 +103,8 @@ class UsageRecordShape(Shape):
             base_unit=record.base_unit,
             base_quantity=str(record.base_quantity),
             unit=resource.unit,
-            quantity=format(resource.shown(record.base_quantity), "f"),
-            coverage=coverage(timedelta(microseconds=record.covered_us), record.since, record.until),
+            quantity="" if record.base_quantity is None else format(resource.shown(record.base_quantity), "f"),
+            coverage=_percent(coverage(record.covered, record.since, record.until)),
             samples=record.samples,
             revision=record.revision,
         )
@@ -115,6 +126,7 @@ class RoundShape(Shape):
     samples: int
     missing: int = Field(description="services without a reading; their volume comes with the next one")
     problems: list[str]
+    classes: dict[str, int] = Field(description="quality class -> how many of the samples")
 
 
 class RoundsShape(Shape):
@@ -124,10 +136,34 @@ class RoundsShape(Shape):
 @endpoint("GET", "/v1/services/{id}/usage", tag=TAG, roles=EVERY_ROLE, answer=UsageShape, query=UsageQuery)
 async def get_usage(call: Call[UsageQuery, NoBody]) -> Reply:
     """What a service used, per resource."""
-    await services.one(call.faces, call.id)
-    query = call.query
-    found = await call.faces.usage.usage(call.id, query.since, query.until, query.resolution)
-    return Reply(UsageShape.model_validate(found))
+    service = await services.one(call.faces, call.id)
+    query, desk = call.query, call.faces.usage
+    if service.billing_from is None:
+        return Reply(UsageShape(resources=[]))
+    terms = await desk.terms(call.id)
+    span = desk.span(terms, query.since, query.until, None)
+    assert span is not None
+    step = None if query.resolution == "raw" else Grain(query.resolution)
+    return Reply(UsageShape(resources=[_used(one) for one in await desk.used(terms, *span, step)]))
+
+
+def _used(used: Used) -> ResourceUsage:
+    resource, quantity = used.resource, used.measured.quantity
+    return ResourceUsage(
+        resource=resource.code,
+        unit=resource.unit,
+        total="" if quantity is None else format(resource.shown(quantity), "f"),
+        base_unit=resource.base_unit,
+        base_total="" if quantity is None else str(quantity),
+        coverage=_percent(coverage(used.measured.covered, used.since, used.until)),
+        points=[
+            PointShape(since=point.since, until=point.until, value=_value(resource, point)) for point in used.points
+        ],
+    )
+
+
+def _percent(share: Decimal | None) -> str | None:
+    return None if share is None else str(share)
 
 
 @endpoint("GET", "/v1/usage-records", tag=TAG, roles=EVERY_ROLE, answer=UsageRecordPage, query=UsageRecordsQuery)

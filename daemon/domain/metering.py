@@ -15,14 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import ROUND_DOWN, Decimal
 from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from daemon.domain.percentile import Directions
 from daemon.domain.periods import Grain
 from daemon.domain.quality import FORMULA, Meter, Quality
-from daemon.domain.resources import Resource
+from daemon.domain.resources import Kind, Resource
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,13 @@ class Ask:
 
 @dataclass(frozen=True)
 class Measured:
-    """The answer; see `quality.Tally` for most of it.
+    """The answer.
 
-    `quantity` None: nothing is known. `count` and `expected` are readings of all sources together. `seal` is the hash of `seal.seal`
-    over the samples of all sources within the period and those next to it on both sides, and what was pushed (as class ok).
+    `quantity` in base units; None: nothing is known. `covered` is the time of which it is known, of two sources that with less.
+    `count` of `expected` readings were counted, of all sources together; `classes` says of what quality all were. Of a volume, `aside`
+    waits for a person, and `corrected` is what the platform took back at the end of the period after it was billed. `seal` is the hash of
+    `seal.seal` over the samples of all sources after `since`, up to and with `until`, the counted ones next to them on both sides, and what
+    was pushed (as class ok). `formula` is the version of the rules.
     """
 
     quantity: int | None
@@ -92,12 +97,16 @@ class Look:
 
     ask: Ask
     step: Grain | timedelta | None
+    zone: tzinfo = UTC
 
 
 @dataclass(frozen=True)
 class Point:
-    """What is known of [since, until): `total` is the volume or the integral, None for levels and rates; the others sum up its rates in
-    bit/s (counters) or its levels, in base units; None: no value. `covered` is the known time."""
+    """What is known of [since, until).
+
+    `total` is the volume or the integral, None for levels and rates; the others sum up its rates in bit/s (counters) or its levels, in
+    base units; None: no value. `covered` is the known time. A single reading of which no time is known begins and ends at its moment.
+    """
 
     since: datetime
     until: datetime
@@ -109,6 +118,84 @@ class Point:
     covered: timedelta
     count: int
     classes: Mapping[Quality, int] = field(default_factory=dict)
+
+
+# What a record was made by, kept with it: settings may change afterwards, the bill may not.
+
+
+def basis_of(ask: Ask) -> dict[str, Any]:
+    """The ask as plain JSON; `ask_of` reads it back. What was pushed is not in it: it is in the ledger of pushed usage."""
+    billable = ask.billable
+    return {
+        "begin": ask.begin.isoformat(),
+        "horizon": ask.horizon.isoformat(),
+        "kind": billable.resource.kind.value,
+        "percent": billable.percent,
+        "directions": billable.directions.value,
+        "daily": billable.daily,
+        "amount": billable.amount,
+        "sources": [
+            {
+                "metric": source.metric,
+                "kind": source.meter.kind.value,
+                "rhythm": source.meter.rhythm / timedelta(seconds=1),
+                "port_speed": source.meter.port_speed,
+                "zone": str(source.meter.zone),
+                "owned_from": _text(source.meter.owned_from),
+                "owned_until": _text(source.meter.owned_until),
+            }
+            for source in billable.sources
+        ],
+    }
+
+
+def ask_of(
+    basis: Mapping[str, Any],
+    service_id: int,
+    resource: Resource,
+    since: datetime,
+    until: datetime,
+    pushed: tuple[tuple[datetime, int], ...] = (),
+) -> Ask:
+    """The ask that a record of this resource and period was made by."""
+    sources = tuple(
+        Source(
+            source["metric"],
+            Meter(
+                Kind(source["kind"]),
+                timedelta(seconds=source["rhythm"]),
+                source["port_speed"],
+                zone_named(source["zone"]),
+                _moment(source["owned_from"]),
+                _moment(source["owned_until"]),
+            ),
+        )
+        for source in basis["sources"]
+    )
+    billable = Billable(
+        service_id,
+        resource,
+        sources,
+        basis["percent"],
+        Directions(basis["directions"]),
+        basis["daily"],
+        basis["amount"],
+    )
+    begin, horizon = datetime.fromisoformat(basis["begin"]), datetime.fromisoformat(basis["horizon"])
+    return Ask(billable, since, until, begin, horizon, pushed)
+
+
+def zone_named(name: str) -> tzinfo:
+    """Of the tz database; UTC is the same under each of its names."""
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 @dataclass(frozen=True)
@@ -137,6 +224,8 @@ class UsageRecord:
     revision: int = 1
     reason: str | None = None
     author: str = "daemon"
+    basis: Mapping[str, Any] = field(default_factory=dict)
+    """See `basis_of`."""
     created_at: datetime | None = None
 
 

@@ -68,4 +68,6 @@ class Service:
     remote_id: str | None
     billing_from: datetime | None
     billing_until: datetime | None
+    closed_until: datetime | None
+    """End of its last closed billing period; None: none is closed."""
     created_at: datetime

@@ -22,7 +22,7 @@ from daemon.provisioning.notices import mail_department
 from daemon.provisioning.outcomes import Stuck, Wait
 from daemon.provisioning.provision import provision
 from daemon.provisioning.release import release
-from daemon.provisioning.workflow import Context, Workflow
+from daemon.provisioning.workflow import Context, Metering, Workflow
 from daemon.settings.plans import PlanSettings
 from daemon.store.database import Store
 from daemon.store.operations import Fenced
@@ -54,6 +54,7 @@ class Legs:
         fleet: Fleet,
         master: MasterKey,
         installation: str,
+        metering: Metering,
         *,
         observe: Callable[[Verb, str], None] = lambda _verb, _end: None,
         arm: Callable[[int, datetime], Awaitable[None]] | None = None,
@@ -65,6 +66,7 @@ class Legs:
         self.fleet = fleet
         self._master = master
         self._installation = installation
+        self._metering = metering
         self._observe = observe
         self._arm = arm
         self._watched = {} if edge is None else {"edge": edge}
@@ -152,6 +154,7 @@ class Legs:
             customer=await read.orders.customer(service.customer_id),
             plan=PlanSettings.model_validate_json(json.dumps(revision.content)),
             master=self._master,
+            metering=self._metering,
             installation=self._installation,
         )
 

@@ -144,7 +144,7 @@ async def _build(context: Context, choice: dict[str, Any], number: int) -> dict[
     await steps.set_names(hostname, undo=lambda _: steps.set_names(steps.module.free_hostname, "undo:names"))
     template = await _install(context, steps, main)
     await steps.hand_over(owner["remote_id"], own)
-    baseline = await read_counters("baseline", journal, steps, context.service.id, hostname)
+    baseline = await read_counters("baseline", journal, steps, context.service.id, hostname, context.metering)
     everything = [main, *given] if main not in given else given
     await steps.require(
         "verify",

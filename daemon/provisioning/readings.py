@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from daemon.provisioning.journal import Journal
 from daemon.provisioning.outcomes import Json
 from daemon.provisioning.server import ServerSteps
-from daemon.store.repositories import Repositories
+from daemon.provisioning.workflow import Metering
 
 TRAFFIC = "traffic"
 METRICS = ("in", "out")
@@ -18,7 +17,7 @@ under another host name: once that is a mix-up, always it is how this platform n
 
 
 async def read_counters(
-    name: str, journal: Journal, steps: ServerSteps, service_id: int, hostname: str
+    name: str, journal: Journal, steps: ServerSteps, service_id: int, hostname: str, metering: Metering
 ) -> dict[str, Any]:
     """Read the server's running totals and keep them as a sample; {"at", "in", "out"}, or {"at", "missing": true}.
 
@@ -30,17 +29,15 @@ async def read_counters(
     async def check(memory: dict[str, Any]) -> Json:
         at = journal.clock.now()
         report = await steps.module.measure(TRAFFIC, at)
-        totals = {code: report.values[code].get(steps.remote_id) for code in METRICS}
+        found = {code: report.values[code].get(steps.remote_id) for code in METRICS}
+        totals = {code: total for code, total in found.items() if total is not None}
         name = report.hostnames.get(steps.remote_id, "")
         memory["tries"] = memory.get("tries", 0) + 1
-        if None not in totals.values() and (name in ("", hostname) or memory["tries"] >= TRIES):
+        if len(totals) == len(METRICS) and (name in ("", hostname) or memory["tries"] >= TRIES):
+            # Before the step's outcome: a reading too many is one more sample, a missing one is traffic of nobody.
+            await metering.keep(service_id, steps.carrier.name, at, totals)
             return {"at": at.isoformat(), **totals}
         return {"at": at.isoformat(), "missing": True} if memory["tries"] >= TRIES else None
-
-    async def keep(tx: Repositories, result: Json) -> None:
-        if "missing" not in result:
-            values = {metric: {service_id: result[metric]} for metric in METRICS}
-            await tx.samples.append(datetime.fromisoformat(result["at"]), values)
 
     settings = steps.carrier.settings
     reading: dict[str, Any] = await journal.until(
@@ -50,6 +47,5 @@ async def read_counters(
         every=settings.watch_every,
         reason="the server's counters",
         ordinal=steps.base,
-        effects=keep,
     )
     return reading

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from daemon.domain.address import AddressState
+from daemon.domain.errors import Temporary
 from daemon.domain.operation import Status
-from daemon.domain.service import State
-from daemon.domain.usage import RESOURCES, UsageRecord, measure
+from daemon.domain.service import Service, State
 from daemon.modules.base import Part, Power, ServerView
 from daemon.provisioning.addresses import AddressSteps
 from daemon.provisioning.fleet import Carrier
@@ -36,7 +36,7 @@ async def release(context: Context) -> None:
     await steps.enable()
     await steps.quiet()
     await steps.power_off()
-    last = await read_counters("last-reading", context.journal, steps, service.id, service.hostname)
+    last = await read_counters("last-reading", context.journal, steps, service.id, service.hostname, context.metering)
     parking = await _give_addresses_back(context, steps, carrier)
     free = steps.module.free_hostname
     if not carrier.by_hand:
@@ -97,21 +97,21 @@ def _differences(view: ServerView, main: str, free_hostname: str, key: str) -> l
 async def _end(context: Context, parking: str | None, last: dict[str, Any] | None) -> None:
     """One transaction: released, usage records written, the claim and the ledger closed."""
     service = context.service
-    records = await _records(context, last) if last else []
-    until = datetime.fromisoformat(last["at"]) if last else None
+    until = _end_of_billing(service, last)
+    records = await context.metering.final(service, until) if until else []
 
     async def effects(tx: Repositories) -> Status:
         fresh = await tx.services.get(service.id)
         assert fresh is not None
-        for record in records:
-            await tx.usage_records.add(record)
+        if until:
+            if not await tx.services.close(service, until):
+                raise Temporary("closed_meanwhile", "a billing period of the service was closed just now")
+            await tx.usage_records.add(records)
         for allocation in await tx.allocations.of_service(service.id, states=BUILT):
             parked = parking is not None and allocation.address == parking
             await tx.allocations.set_state(allocation.key, AddressState.PARKED if parked else AddressState.RELEASED)
         await tx.claims.release(service.id)
-        changes: dict[str, Any] = {}
-        if until and service.billing_from:
-            changes["billing_until"] = max(until, service.billing_from)
+        changes: dict[str, Any] = {"billing_until": until} if until else {}
         await tx.services.move(fresh, State.RELEASED, operation_id=context.journal.operation.id, **changes)
         await tx.tasks.withdraw_of_service(service.id)
         return Status.DONE
@@ -119,31 +119,8 @@ async def _end(context: Context, parking: str | None, last: dict[str, Any] | Non
     await context.journal.finish(effects)
 
 
-async def _records(context: Context, last: dict[str, Any]) -> list[UsageRecord]:
-    """One record per counted resource of the plan, from the baseline to the last reading."""
-    service = context.service
-    assert service.billing_from is not None
-    begin = datetime.fromisoformat(service.properties["baseline"]["at"])
-    end = datetime.fromisoformat(last["at"])
-    records = []
-    for code in context.plan.resources:
-        resource = RESOURCES.get(code)
-        if resource is None:
-            continue  # accepted in the plan, not counted yet
-        length = max(end - service.billing_from, timedelta())
-        used = measure(await context.read.samples.series(code, service.id, begin, end))
-        records.append(
-            UsageRecord(
-                id=0,
-                service_id=service.id,
-                resource=code,
-                since=service.billing_from,
-                until=max(end, service.billing_from),
-                base_unit=resource.base_unit,
-                base_quantity=used.quantity,
-                covered_us=min(used.covered, length) // timedelta(microseconds=1),
-                samples=used.samples,
-                revision=1,
-            )
-        )
-    return records
+def _end_of_billing(service: Service, last: dict[str, Any] | None) -> datetime | None:
+    """The moment of the last reading; None for a service that never was active."""
+    if last is None or service.billing_from is None:
+        return None
+    return max(datetime.fromisoformat(last["at"]), service.billing_from)

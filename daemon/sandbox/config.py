@@ -113,7 +113,7 @@ addons:
   ipv6: {{billing: amount, max: 16}}
   privateip: {{billing: amount, max: 16}}
   special_ip_block_guardvlan9: {{billing: client_selects, values: [guardvlan9, "none"], default: "none"}}
-resources: {{in: {{}}, out: {{}}}}
+resources: {{{", ".join(f"{code}: {{}}" for code in settings.resources)}}}
 """
 
 

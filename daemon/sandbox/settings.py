@@ -58,6 +58,8 @@ class SandboxSettings:
     """Time zone of the panels: where a month begins."""
     templates: tuple[str, ...] = DEFAULT_TEMPLATES
     recipes: tuple[str, ...] = DEFAULT_RECIPES
+    resources: tuple[str, ...] = ("in", "out")
+    """What the plan that is written for it counts."""
 
     username: str = "provisiond"
     password: str = "sandbox-pass"  # noqa: S105 - the sandbox holds nothing worth a secret

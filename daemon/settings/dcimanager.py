@@ -6,7 +6,7 @@ how sure it is stands in docs/reference/contracts.md.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -281,6 +281,10 @@ class DcimanagerSettings(RemoteSettings, ModuleSettings):
         ),
         Field(strict=False, max_length=100),
     ] = ()
+
+    @property
+    def month_zone(self) -> tzinfo:
+        return self.zone
 
     @field_validator("reports")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
@@ -100,6 +100,11 @@ class ModuleSettings(SettingsModel):
     def catalogue(self) -> Mapping[str, Resource]:
         """Every resource by its code: the built-in ones, and after loading those that the settings declare."""
         return self._catalogue
+
+    @property
+    def month_zone(self) -> tzinfo:
+        """The zone in which the platform's running totals begin their month."""
+        return UTC
 
     def knowing(self, catalogue: Mapping[str, Resource]) -> Self:
         """The same module with the resources of the whole configuration."""

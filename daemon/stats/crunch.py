@@ -7,13 +7,16 @@ Naming a function here loads no numpy: `arrays` and `measures`, which do the wor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from daemon.domain.metering import Ask, Look, Measured, Point
 from daemon.domain.quality import Standing
-from daemon.stats.worker import Worker
 from daemon.store.days.shapes import ClosedBlock, Columns, Crunch, OpenBlock, Packed
+
+T = TypeVar("T")
 
 
 def encode_block(block: OpenBlock) -> ClosedBlock:
@@ -53,6 +56,12 @@ def standings(
     return measures.standings(packed, asks)
 
 
-def crunching(worker: Worker) -> Crunch:
-    """The heavy parts of the sample store, done by `worker`."""
-    return Crunch(encode=partial(worker.run, encode_block), decode=partial(worker.run, decode))
+class Heavy(Protocol):
+    """Where arithmetic runs that would hold up the loop: the worker process."""
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T: ...
+
+
+def crunching(heavy: Heavy) -> Crunch:
+    """The heavy parts of the sample store, done by the worker."""
+    return Crunch(encode=partial(heavy.run, encode_block), decode=partial(heavy.run, decode))

@@ -34,17 +34,21 @@ NO_BYTES = np.empty(0, dtype=np.uint8)
 
 
 class Lines:
-    """Unpacked samples of some services, each source judged once."""
+    """Unpacked samples of some services. A source that several asks in a row have in common is judged once."""
 
     def __init__(self, packed: Mapping[str, Packed]) -> None:
         self._arrays = {metric: arrays.arrays(found) for metric, found in packed.items()}
+        self._service: int | None = None
         self._judged: dict[object, Line] = {}
 
     def of(self, ask: Ask) -> list[Line]:
+        if ask.billable.service_id != self._service:
+            self._service = ask.billable.service_id
+            self._judged.clear()
         return [self._line(ask, source) for source in ask.billable.sources]
 
     def _line(self, ask: Ask, source: Source) -> Line:
-        key = (ask.billable.service_id, source, ask.begin, ask.horizon)
+        key = (source, ask.begin, ask.horizon)
         if key not in self._judged:
             at, totals, stored = self._arrays.get(source.metric, {}).get(
                 ask.billable.service_id, (NONE, NONE, NO_BYTES)

@@ -96,6 +96,10 @@ class ServiceRow(Model):
     remote_id = fields.CharField(200, null=True)
     billing_from = fields.DatetimeField(null=True)
     billing_until = fields.DatetimeField(null=True)
+    closed_until = fields.DatetimeField(null=True)
+    """End of its last closed period: up to here usage records exist."""
+    closes_at = fields.DatetimeField(null=True)
+    """End of the period that is closed next; null: not worked out yet."""
     created_at = fields.DatetimeField()
 
     class Meta:
@@ -325,20 +329,6 @@ class AccessLinkRow(Model):
         table = "access_link"
 
 
-class SampleBlockRow(Model):
-    """One collection round of up to 64 services: packed integers, never a row per sample. See `samples.py` for the format."""
-
-    id = fields.BigIntField(primary_key=True)
-    metric = fields.CharField(60)
-    block = fields.BigIntField()
-    at = fields.DatetimeField()
-    payload = fields.BinaryField()
-
-    class Meta:
-        table = "sample_block"
-        indexes = (("metric", "block", "at"),)
-
-
 class UsageRecordRow(Model):
     id = fields.BigIntField(primary_key=True)
     service: fields.ForeignKeyRelation[ServiceRow] = fields.ForeignKeyField(
@@ -354,10 +344,48 @@ class UsageRecordRow(Model):
     samples = fields.BigIntField()
     revision = fields.IntField()
     created_at = fields.DatetimeField()
+    known = fields.BooleanField(default=True)
+    """False: nothing is known of the period, and the quantity says nothing."""
+    expected = fields.BigIntField(default=0)
+    classes: fields.Field[object] = fields.JSONField(default=dict)
+    """Quality class -> how many samples."""
+    formula = fields.IntField(default=0)
+    seal = fields.CharField(80, default="")
+    held = fields.BooleanField(default=False)
+    aside = fields.BigIntField(default=0)
+    corrected = fields.BigIntField(default=0)
+    reason = fields.TextField(null=True)
+    author = fields.CharField(200, default="daemon")
+    basis: fields.Field[object] = fields.JSONField(default=dict)
+    """What it was computed by: sources, rhythm, bounds."""
 
     class Meta:
         table = "usage_record"
         unique_together = (("service", "resource", "period_from", "revision"),)
+
+
+class WatermarkRow(Model):
+    """Up to when a source has brought all it had: a report of a module, by its last reading that came."""
+
+    source = fields.CharField(200, primary_key=True)
+    at = fields.DatetimeField()
+
+    class Meta:
+        table = "watermark"
+
+
+class ServiceAlertsRow(Model):
+    """Which alerts a service wants, and which of its period have been sent."""
+
+    id = fields.BigIntField(primary_key=True)
+    service: fields.ForeignKeyRelation[ServiceRow] = fields.ForeignKeyField(
+        "provisiond.ServiceRow", related_name=False, on_delete=fields.RESTRICT, unique=True
+    )
+    switches: fields.Field[object] = fields.JSONField(default=dict)
+    sent: fields.Field[object] = fields.JSONField(default=dict)
+
+    class Meta:
+        table = "service_alerts"
 
 
 class FactRow(Model):

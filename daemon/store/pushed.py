@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -162,6 +163,28 @@ class PushedUsage:
             resource, service_id, since, until, resource, resource,
         )  # fmt: skip
         return [PushedReading(self._moment(row["at"]), row["quantity"], row["source"], row["event_id"]) for row in rows]
+
+    async def events_of_many(
+        self, service_ids: Collection[int], since: datetime, until: datetime
+    ) -> dict[tuple[int, str], list[tuple[datetime, int]]]:
+        """(service id, resource) -> (time, quantity) of what counts with since <= at < until, oldest first."""
+        given = (
+            "SELECT value FROM json_each(?)"
+            if self._sqlite
+            else "SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(? AS json))"
+        )
+        rows = await self._c.fetch(
+            "SELECT service_id, at, resource, quantity, second_resource, second_quantity FROM pushed_event"  # noqa: S608 - no values
+            f" WHERE service_id IN ({given}) AND at >= ? AND at < ? AND state = 'accepted' ORDER BY at, id",
+            list(service_ids), since, until,
+        )  # fmt: skip
+        found: defaultdict[tuple[int, str], list[tuple[datetime, int]]] = defaultdict(list)
+        for row in rows:
+            at = self._moment(row["at"])
+            found[row["service_id"], row["resource"]].append((at, row["quantity"]))
+            if row["second_resource"] is not None:
+                found[row["service_id"], row["second_resource"]].append((at, row["second_quantity"]))
+        return dict(found)
 
     async def counted_since(self, moment: datetime) -> dict[tuple[int, str], datetime]:
         """(service id, resource) -> earliest time of the events that count since `moment` or later: what came late changes the past."""

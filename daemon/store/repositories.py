@@ -19,12 +19,12 @@ from daemon.store.operations import Operations
 from daemon.store.orders import Orders
 from daemon.store.outbox import Outbox
 from daemon.store.pushed import PushedUsage
-from daemon.store.samples import Samples
 from daemon.store.services import Services
 from daemon.store.steps import Steps
 from daemon.store.switches import Switches
 from daemon.store.tasks import Tasks
 from daemon.store.usage import UsageRecords
+from daemon.store.watermarks import Watermarks
 
 _SAVEPOINTS = count(1)
 
@@ -102,8 +102,8 @@ class Repositories(Connection):
         return AccessLinks(self)
 
     @cached_property
-    def samples(self) -> Samples:
-        return Samples(self)
+    def watermarks(self) -> Watermarks:
+        return Watermarks(self)
 
     @cached_property
     def usage_records(self) -> UsageRecords:

@@ -30,9 +30,9 @@ from daemon.store.failures import is_no_database, translated
 from daemon.store.repositories import Repositories
 from daemon.store.targets import SqliteTarget, Target
 
-VERSION = 4
+VERSION = 5
 """The number of the newest migration that this build knows."""
-OLDEST = 2
+OLDEST = 5
 """Builds that know less than this can't use a database that this build has migrated."""
 
 VERSION_FACT = "schema_version"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,9 @@ from daemon.domain.service import Fault, Service, State, check_move
 from daemon.store.connection import Connection
 from daemon.store.events import Events
 from daemon.store.models import ServiceRow
+
+MANY = 5_000
+"""Ids in one statement: SQLite takes 32 766 values."""
 
 
 def to_domain(row: ServiceRow) -> Service:
@@ -32,6 +35,7 @@ def to_domain(row: ServiceRow) -> Service:
         remote_id=row.remote_id,
         billing_from=row.billing_from,
         billing_until=row.billing_until,
+        closed_until=row.closed_until,
         created_at=row.created_at,
     )
 
@@ -91,6 +95,48 @@ class Services:
             module, *[state.value for state in states],
         )  # fmt: skip
         return [(row["id"], row["remote_id"]) for row in rows]
+
+    async def many(self, ids: Sequence[int]) -> list[Service]:
+        """Those that are there, by id."""
+        found: list[Service] = []
+        for start in range(0, len(ids), MANY):
+            rows = await ServiceRow.filter(id__in=list(ids[start : start + MANY])).using_db(self._c.db).order_by("id")
+            found += [to_domain(row) for row in rows]
+        return found
+
+    async def to_close(self, now: datetime, *, after: int, limit: int) -> list[Service]:
+        """Services with a period that may have ended, by id."""
+        rows = await self._c.fetch(
+            "SELECT id FROM service WHERE id > ? AND billing_from IS NOT NULL AND (closes_at IS NULL OR closes_at <= ?)"
+            " AND (state <> 'released' OR closed_until IS NULL OR closed_until < billing_until) ORDER BY id LIMIT ?",
+            after, now, limit,
+        )  # fmt: skip
+        found = await ServiceRow.filter(id__in=[row["id"] for row in rows]).using_db(self._c.db).order_by("id")
+        return [to_domain(row) for row in found]
+
+    async def oldest_open_period(self) -> datetime | None:
+        """Start of the oldest period that is not closed yet, over all services."""
+        rows = await self._c.fetch(
+            "SELECT MIN(COALESCE(closed_until, billing_from)) AS at FROM service WHERE billing_from IS NOT NULL"
+            " AND (state <> 'released' OR closed_until IS NULL OR closed_until < billing_until)"
+        )
+        return self._c.moment(rows[0]["at"])
+
+    async def closes_at(self, moments: Mapping[int, datetime]) -> None:
+        """When to look at each service again."""
+        await self._c.execute_many(
+            "UPDATE service SET closes_at = ? WHERE id = ?", [[at, service_id] for service_id, at in moments.items()]
+        )
+
+    async def close(self, service: Service, until: datetime) -> bool:
+        """Its periods up to `until` are closed; false when somebody else has closed some meanwhile."""
+        old = "IS NULL" if service.closed_until is None else "= ?"
+        values = [] if service.closed_until is None else [service.closed_until]
+        count = await self._c.execute(
+            f"UPDATE service SET closed_until = ?, closes_at = NULL WHERE id = ? AND closed_until {old}",  # noqa: S608 - no values
+            until, service.id, *values,
+        )  # fmt: skip
+        return count == 1
 
     async def move(
         self, service: Service, state: State, *, operation_id: int, actor: str = "daemon", **changes: Any

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from daemon.domain.usage import UsageRecord
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+
+from daemon.domain.metering import UsageRecord
 from daemon.store.connection import Connection
+from daemon.store.events import Events
 from daemon.store.models import UsageRecordRow
+
+MICROSECOND = timedelta(microseconds=1)
+KIND = "usage.recorded"
+
+
+def line_of(record: UsageRecord) -> dict[str, Any]:
+    """What the audit log keeps of a record: enough to see later that nobody has touched the record itself."""
+    return {
+        "resource": record.resource,
+        "from": record.since.isoformat(),
+        "until": record.until.isoformat(),
+        "revision": record.revision,
+        "quantity": None if record.base_quantity is None else str(record.base_quantity),
+        "unit": record.base_unit,
+        "held": record.held,
+        "reason": record.reason,
+        "seal": record.seal,
+    }
 
 
 def to_domain(row: UsageRecordRow) -> UsageRecord:
+    classes: Any = row.classes
+    basis: Any = row.basis
     return UsageRecord(
         id=row.id,
         service_id=row.service_id,  # type: ignore[attr-defined]  # tortoise makes the _id field at run time
@@ -15,10 +40,47 @@ def to_domain(row: UsageRecordRow) -> UsageRecord:
         since=row.period_from,
         until=row.period_until,
         base_unit=row.base_unit,
-        base_quantity=row.base_quantity,
-        covered_us=row.covered_us,
+        base_quantity=row.base_quantity if row.known else None,
+        covered=timedelta(microseconds=row.covered_us),
         samples=row.samples,
+        expected=row.expected,
+        classes=classes,
+        formula=row.formula,
+        seal=row.seal,
+        held=row.held,
+        aside=row.aside,
+        corrected=row.corrected,
         revision=row.revision,
+        reason=row.reason,
+        author=row.author,
+        basis=basis,
+        created_at=row.created_at,
+    )
+
+
+def _row(record: UsageRecord, now: datetime) -> UsageRecordRow:
+    return UsageRecordRow(
+        service_id=record.service_id,
+        resource=record.resource,
+        period_from=record.since,
+        period_until=record.until,
+        base_unit=record.base_unit,
+        base_quantity=record.base_quantity or 0,
+        known=record.base_quantity is not None,
+        covered_us=record.covered // MICROSECOND,
+        samples=record.samples,
+        expected=record.expected,
+        classes=dict(record.classes),
+        formula=record.formula,
+        seal=record.seal,
+        held=record.held,
+        aside=record.aside,
+        corrected=record.corrected,
+        revision=record.revision,
+        reason=record.reason,
+        author=record.author,
+        basis=dict(record.basis),
+        created_at=now,
     )
 
 
@@ -26,27 +88,63 @@ class UsageRecords:
     def __init__(self, connection: Connection) -> None:
         self._c = connection
 
-    async def add(self, record: UsageRecord) -> None:
-        """Write a record in the caller's transaction; the same service, resource, start and revision a second time is an error."""
-        await UsageRecordRow.create(
-            service_id=record.service_id,
-            resource=record.resource,
-            period_from=record.since,
-            period_until=record.until,
-            base_unit=record.base_unit,
-            base_quantity=record.base_quantity,
-            covered_us=record.covered_us,
-            samples=record.samples,
-            revision=record.revision,
-            created_at=self._c.clock.now(),
-            using_db=self._c.db,
-        )
+    async def add(self, records: Collection[UsageRecord]) -> None:
+        """Write them, and their seals into the audit log; the same service, resource, start and revision a second time is an error."""
+        now = self._c.clock.now()
+        await UsageRecordRow.bulk_create([_row(record, now) for record in records], using_db=self._c.db)
+        for service_id, author in {(record.service_id, record.author): None for record in records}:
+            own = [record for record in records if (record.service_id, record.author) == (service_id, author)]
+            await Events(self._c).add(
+                KIND, service_id=service_id, actor=author, after={"records": [line_of(record) for record in own]}
+            )
 
-    async def page(self, *, service_id: int | None, after: int, limit: int) -> list[UsageRecord]:
-        """Newest first, ids below `after` (0: from the newest)."""
-        query = UsageRecordRow.all().using_db(self._c.db).order_by("-id").limit(limit)
-        if service_id is not None:
-            query = query.filter(service_id=service_id)
-        if after:
-            query = query.filter(id__lt=after)
-        return [to_domain(row) for row in await query]
+    async def get(self, record_id: int) -> UsageRecord | None:
+        row = await UsageRecordRow.get_or_none(id=record_id, using_db=self._c.db)
+        return to_domain(row) if row else None
+
+    async def page(
+        self, *, service_id: int | None, after: int, limit: int, held: bool | None = None, newest: bool = False
+    ) -> list[UsageRecord]:
+        """Newest first, ids below `after` (0: from the newest). `newest`: the last revision of each only."""
+        rows = await self._c.fetch(
+            "SELECT r.id FROM usage_record r WHERE r.id < ?"
+            " AND (CAST(? AS bigint) IS NULL OR r.service_id = ?) AND (CAST(? AS integer) IS NULL OR r.held = ?)"
+            " AND (CAST(? AS integer) = 0 OR NOT EXISTS (SELECT 1 FROM usage_record n WHERE n.service_id = r.service_id"
+            " AND n.resource = r.resource AND n.period_from = r.period_from AND n.revision > r.revision))"
+            " ORDER BY r.id DESC LIMIT ?",
+            after or 2**63 - 1, service_id, service_id, held, held, int(newest), limit,
+        )  # fmt: skip
+        found = await UsageRecordRow.filter(id__in=[row["id"] for row in rows]).using_db(self._c.db).order_by("-id")
+        return [to_domain(row) for row in found]
+
+    async def last_revision(self, service_id: int, resource: str, since: datetime) -> UsageRecord | None:
+        row = (
+            await UsageRecordRow.filter(service_id=service_id, resource=resource, period_from=since)
+            .using_db(self._c.db)
+            .order_by("-revision")
+            .first()
+        )
+        return to_domain(row) if row else None
+
+    async def of_pushed(self, service_id: int, resource: str, at: datetime) -> list[UsageRecord]:
+        """The last revisions of the closed periods that end after `at`."""
+        found: dict[datetime, UsageRecord] = {}
+        rows = (
+            await UsageRecordRow.filter(service_id=service_id, resource=resource, period_until__gt=at)
+            .using_db(self._c.db)
+            .order_by("revision")
+        )
+        for row in rows:
+            found[row.period_from] = to_domain(row)
+        return list(found.values())
+
+    async def noted(self, record: UsageRecord) -> bool:
+        """Whether the audit log has the record as it is."""
+        events = await Events(self._c).of_service(record.service_id)
+        return any(line_of(record) in event["after"]["records"] for event in events if event["kind"] == KIND)
+
+    async def spans(self) -> list[tuple[datetime, datetime]]:
+        """The periods that any record is about, each once."""
+        rows = await self._c.fetch("SELECT DISTINCT period_from, period_until FROM usage_record")
+        pairs = ((self._c.moment(row["period_from"]), self._c.moment(row["period_until"])) for row in rows)
+        return [(since, until) for since, until in pairs if since is not None and until is not None]

@@ -155,7 +155,7 @@ async def installation(folder: Path, edge: Callable[[str, Step], None] | None = 
 
 
 def watch(w: World, edge: Callable[[str, Step], None] | None) -> None:
-    w.legs = Legs(w.store, w.clock, w.fleet, w.master, "test", edge=edge)
+    w.legs = Legs(w.store, w.clock, w.fleet, w.master, "test", w.statistics, edge=edge)
 
 
 async def start_again(w: World) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from daemon.app import build_fleet
+from daemon.app import build_fleet, metered
 from daemon.domain.clock import VirtualClock
 from daemon.domain.operation import Operation, Status, Step
 from daemon.domain.secrets import MasterKey
@@ -22,12 +23,22 @@ from daemon.provisioning.legs import Legs
 from daemon.provisioning.ordering import Ordering, Placed
 from daemon.sandbox import Sandbox, SandboxSettings
 from daemon.settings.loader import load
+from daemon.stats.system import Statistics
 from daemon.store.database import Store
 from daemon.store.targets import Target
+
+T = TypeVar("T")
 
 TEMPLATE = "ISPsystem__Debian-12-x86_64"
 QUICK: dict[str, object] = {"watch_every": "30s", "install_start_within": "20s", "install_at_least": "30s"}
 """Settings of a module that keep legs few: time is free on a virtual clock, legs are not."""
+
+
+class Inline:
+    """The worker's arithmetic in this process: the same code without a process to start. `tests/acceptance` has the real one."""
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
+        return function(*args)
 
 
 class Stopped(BaseException):
@@ -67,6 +78,7 @@ class World:
     ordering: Ordering
     desk: Desk
     master: MasterKey
+    statistics: Statistics
     legs_run: int = 0
     woken: list[int] = field(default_factory=list)
 
@@ -81,6 +93,7 @@ class World:
         return found[0]
 
     async def release(self, service_id: int, reason: str = "the customer left") -> int:
+        self.clock.advance(1)  # two readings of one moment are one
         _, answer = await self.desk.release(
             service_id, actor="test", reason=reason, answer=lambda operation: (202, {"operation": operation.id})
         )
@@ -129,7 +142,10 @@ class World:
             if (at, reached.name, reached.ordinal) == (edge, step, ordinal):
                 raise Stopped
 
-        whole, self.legs = self.legs, Legs(self.store, self.clock, self.fleet, self.master, "test", edge=stop)
+        whole, self.legs = (
+            self.legs,
+            Legs(self.store, self.clock, self.fleet, self.master, "test", self.statistics, edge=stop),
+        )
         try:
             await self.drive()
         except Stopped:
@@ -194,8 +210,12 @@ class World:
         return list(reversed(await self.store.read.tasks.page(status="open", after=0, limit=100)))
 
     async def usage(self, service_id: int) -> dict[str, int]:
-        records = await self.store.read.usage_records.page(service_id=service_id, after=0, limit=10)
-        return {record.resource: record.base_quantity for record in records}
+        """Resource -> what all its periods come to."""
+        records = await self.store.read.usage_records.page(service_id=service_id, after=0, limit=100, newest=True)
+        found: Counter[str] = Counter()
+        for record in records:
+            found[record.resource] += record.base_quantity or 0
+        return dict(found)
 
     # the truth on the panels --------------------------------------------------------------------------------------------------
 
@@ -284,6 +304,7 @@ async def world(
         configure(config.parent)
     store = await Store.open(target, clock=clock)
     fleet = build_fleet(load(config), clock)
+    statistics = Statistics(store, clock, fleet.settings, lambda: metered(fleet), Inline())
     master = MasterKey(b"m" * 32)
     woken: list[int] = []
 
@@ -298,10 +319,11 @@ async def world(
         config=config,
         store=store,
         fleet=fleet,
-        legs=Legs(store, clock, fleet, master, "test"),
+        legs=Legs(store, clock, fleet, master, "test", statistics),
         ordering=Ordering(store, clock, fleet, answers, wake),
         desk=Desk(store, clock, fleet, answers, wake),
         master=master,
+        statistics=statistics,
         woken=woken,
     )
     try:
@@ -309,4 +331,5 @@ async def world(
     finally:
         # A test may have replaced them: `start_again` of the crash suite does.
         await made.fleet.close()
+        await made.statistics.close()
         await made.store.close()
