@@ -166,14 +166,13 @@ class DaemonSettings(SettingsModel):
         ),
     ] = Field(default_factory=dict)
     samples_keep: Annotated[
-        Positive, About("how long samples are kept", why="a quarter and a week to argue about a bill", later=True)
+        Positive, About("how long samples are kept", why="a quarter and a week to argue about a bill")
     ] = timedelta(days=100)
     evidence_keep: Annotated[
         Positive,
         About(
             "how long samples are kept that a usage record rests on; at least samples_keep",
             why="a year and a month",
-            later=True,
         ),
         Field(validate_default=True),
     ] = timedelta(days=400)
@@ -182,7 +181,6 @@ class DaemonSettings(SettingsModel):
         About(
             "how long after its end, and after its last reading could have come, a period is closed",
             why="late corrections of a panel arrive within the hour",
-            later=True,
         ),
     ] = timedelta(hours=2)
     coverage_least: Annotated[
@@ -191,7 +189,6 @@ class DaemonSettings(SettingsModel):
             "least share of a period that readings must cover; a usage record with less waits for a person",
             unit="%",
             why="a day and a half of a month may be missing",
-            later=True,
         ),
     ] = 95
     coverage_alert: Annotated[

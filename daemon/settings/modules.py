@@ -67,7 +67,6 @@ class ModuleSettings(SettingsModel):
         About(
             "speed of its servers' ports; what would need a faster one is not billed. A plan's own port_speed wins",
             why="faster than most, so that nothing real is refused",
-            later=True,
         ),
     ] = Quantity(Decimal(10), "Gbit/s")
     watch_every: Annotated[

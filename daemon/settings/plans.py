@@ -44,7 +44,6 @@ class ResourceSettings(SettingsModel):
             "of burst_in_day and burst_out_day: which percentile of a period's samples is billed",
             unit="%",
             why="what burstable bandwidth is sold by",
-            later=True,
         ),
         Field(ge=1, le=100),
     ] = 95
@@ -54,16 +53,14 @@ class ResourceSettings(SettingsModel):
             "of burst_in_day and burst_out_day: separate (each for itself), larger (the larger of the two percentiles) or sum (in and "
             "out added sample by sample); the same in both",
             why="the two have prices of their own",
-            later=True,
         ),
     ] = "separate"
     amount: Annotated[
         QuantityText | None,
         About(
             "of a configured resource such as pbx_extensions: how much of it a service has",
-            why="what its services are given one by one",
+            why="nothing is known of it but what is pushed",
             example="20 extensions",
-            later=True,
         ),
     ] = None
 
@@ -113,8 +110,8 @@ class PlanSettings(SettingsModel):
     resources: Annotated[
         dict[Name, ResourceSettings],
         About(
-            "what is counted, by code: in and out; power, energy, burst_in_day, burst_out_day, addresses, services, active_calls, "
-            "concurrent_calls, pbx_extensions and resources of your own are accepted, but not billed yet",
+            "what is counted, by code: in, out, power, energy, burst_in_day, burst_out_day, addresses, services, active_calls, "
+            "concurrent_calls, pbx_extensions and resources of your own",
             why="nothing is counted",
         ),
     ] = Field(default_factory=dict)
@@ -124,7 +121,6 @@ class PlanSettings(SettingsModel):
             "speed of its servers' ports; what would need a faster one is not billed",
             why="port_speed of the module",
             example="1 Gbit/s",
-            later=True,
         ),
     ] = None
 

@@ -124,7 +124,6 @@ class ResourceDeclaration(SettingsModel):
         About(
             "what one reading means; running_total: all since the panel's calendar month began; counter32, counter64: a counter "
             "that wraps; gauge: a level; stock: an amount that is configured or held, never read from a panel",
-            later=True,
         ),
     ]
     late_by: Annotated[
@@ -132,7 +131,6 @@ class ResourceDeclaration(SettingsModel):
         About(
             "how long after its moment a reading may reach us; a period closes no sooner",
             why="as for traffic",
-            later=True,
         ),
     ] = timedelta(minutes=15)
 
