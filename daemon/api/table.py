@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from daemon.api import health, links, modules, operations, orders, plans, pushed, services, tasks, tokens, usage
+from daemon.api import (
+    health,
+    links,
+    modules,
+    operations,
+    orders,
+    plans,
+    pushed,
+    records,
+    services,
+    tasks,
+    tokens,
+    usage,
+)
 from daemon.api.endpoint import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -13,6 +26,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
     *modules.ENDPOINTS,
     *usage.ENDPOINTS,
+    *records.ENDPOINTS,
     *pushed.ENDPOINTS,
     *tokens.ENDPOINTS,
     *links.ENDPOINTS,

@@ -1,4 +1,4 @@
-"""Usage: what a service used, the records that bills rest on, and a reading now."""
+"""Usage: what a service used, and a reading now."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from daemon.api import services
 from daemon.api.endpoint import EVERY_ROLE, OPERATING, Call, NoBody, NoQuery, Query, Reply, Shape, endpoint, plain
-from daemon.api.paging import Id, PageQuery, cut
-from daemon.api.shapes import Moment, Page
-from daemon.domain.metering import Point, UsageRecord, coverage
+from daemon.api.shapes import Moment
+from daemon.domain.metering import Point, coverage
 from daemon.domain.periods import Grain
-from daemon.domain.resources import RESOURCES, Resource
+from daemon.domain.resources import Resource
 from daemon.provisioning.idempotency import Answer, Effect
 from daemon.stats.usage import Used
 from daemon.store.repositories import Repositories
@@ -75,49 +74,6 @@ def _value(resource: Resource, point: Point) -> str:
     return "" if point.average is None else format(resource.rounded(point.average, 3), "f")
 
 
-class UsageRecordShape(Shape):
-    """A billable quantity of a closed period, start inclusive, end exclusive; never changed, only revised."""
-
-    id: int
-    service: int
-    resource: str
-    since: Moment = Field(alias="from")
-    until: Moment
-    base_unit: str
-    base_quantity: str = Field(description="whole number of base units, exact")
-    unit: str
-    quantity: str = Field(description="the same in `unit`, exact")
-    coverage: str | None
-    samples: int
-    revision: int
-
-    @classmethod
-    def of(cls, record: UsageRecord) -> UsageRecordShape:
-        resource = RESOURCES[record.resource]
-        return cls(
-            id=record.id,
-            service=record.service_id,
-            resource=record.resource,
-            since=record.since,
-            until=record.until,
-            base_unit=record.base_unit,
-            base_quantity=str(record.base_quantity),
-            unit=resource.unit,
-            quantity="" if record.base_quantity is None else format(resource.shown(record.base_quantity), "f"),
-            coverage=_percent(coverage(record.covered, record.since, record.until)),
-            samples=record.samples,
-            revision=record.revision,
-        )
-
-
-class UsageRecordPage(Page[UsageRecordShape]):
-    pass
-
-
-class UsageRecordsQuery(PageQuery):
-    service: Annotated[Id | None, Field(description="only records of this service")] = None
-
-
 class RoundShape(Shape):
     """What a reading of one module brought."""
 
@@ -166,17 +122,6 @@ def _percent(share: Decimal | None) -> str | None:
     return None if share is None else str(share)
 
 
-@endpoint("GET", "/v1/usage-records", tag=TAG, roles=EVERY_ROLE, answer=UsageRecordPage, query=UsageRecordsQuery)
-async def list_usage_records(call: Call[UsageRecordsQuery, NoBody]) -> Reply:
-    """All usage records, newest first."""
-    query = call.query
-    found = await call.faces.store.read.usage_records.page(
-        service_id=query.service, after=query.after_id(), limit=query.limit + 1
-    )
-    page, following = cut(found, query.limit, lambda record: record.id)
-    return Reply(UsageRecordPage(items=[UsageRecordShape.of(record) for record in page], next=following))
-
-
 @endpoint("POST", "/v1/usage/poll", tag=TAG, roles=OPERATING, answer=RoundsShape, key="optional")
 async def poll_usage(call: Call[NoQuery, NoBody]) -> Reply:
     """Read the counters of all modules now."""
@@ -194,4 +139,4 @@ async def poll_usage(call: Call[NoQuery, NoBody]) -> Reply:
     return Reply(body, status)
 
 
-ENDPOINTS = (get_usage, list_usage_records, poll_usage)
+ENDPOINTS = (get_usage, poll_usage)
