@@ -20,9 +20,6 @@ from daemon.observability.metrics import Metrics
 from daemon.provisioning.access import AccessDesk
 from daemon.provisioning.idempotency import Answers
 from daemon.sandbox import SandboxSettings
-from daemon.stats.collection import Collector
-from daemon.stats.pushed import PushDesk
-from daemon.stats.usage import UsageDesk
 from daemon.store.targets import Target
 from tests.provisioning.world import World, world
 
@@ -105,7 +102,6 @@ def faces_of(made: World) -> Faces:
         return None
 
     health.add("database", database, vital=True)
-    carriers = made.fleet.carriers.values()
     return Faces(
         store=made.store,
         clock=made.clock,
@@ -114,9 +110,10 @@ def faces_of(made: World) -> Faces:
         ordering=made.ordering,
         desk=made.desk,
         access=AccessDesk(made.store, made.master),
-        usage=UsageDesk(made.store, made.clock),
-        collector=Collector(made.store, made.clock, lambda: [carrier.module for carrier in carriers]),
-        pushed=PushDesk(made.store, made.clock),
+        usage=made.statistics.usage,
+        records=made.statistics.records,
+        collector=made.statistics.collector,
+        pushed=made.statistics.pushed,
         health=health,
         metrics=Metrics("0.1.0"),
         version="0.1.0",
