@@ -319,10 +319,7 @@ def _schedule(
         await statistics.pushed.forget(max(base.evidence_keep, PUSHED_KEEP))
 
     periodic.every("usage", "forget", FORGET_EVERY, forget)
-    password = settings.credentials.resolve(base.mail.password) if base.mail and base.mail.password else None
-    mailer = Mailer(
-        base, clock, link_to=lambda operation: f"{base.link_base}/access/{link(operation)}", password=password
-    )
+    mailer = _mailer(settings, clock, link)
 
     async def deliver() -> None:
         await deliver_due(store, mailer, clock, metrics=metrics)
@@ -333,6 +330,14 @@ def _schedule(
         await look_again(store, fleet)
 
     periodic.every("recovery", "modules", RECOVERY_EVERY, recover)
+
+
+def _mailer(settings: Settings, clock: Clock, link: Callable[[int], str]) -> Mailer:
+    base = settings.daemon
+    password = settings.credentials.resolve(base.mail.password) if base.mail and base.mail.password else None
+    return Mailer(
+        base, clock, link_to=lambda operation: f"{base.link_base}/access/{link(operation)}", password=password
+    )
 
 
 def _add_checks(health: Health, store: Store, engine: Engine, lease: NodeLease, sweeper: Sweeper) -> None:
@@ -396,6 +401,60 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# without a daemon around them -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class UseCases:
+    """What a daemon does, without engine, lease, faces and rhythm: whoever holds it wakes what is due, on any clock."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    fleet: Fleet
+    statistics: Statistics
+    legs: Legs
+    ordering: Ordering
+    desk: Desk
+    mailer: Mailer
+
+
+@asynccontextmanager
+async def use_cases(settings: Settings, clock: Clock) -> AsyncIterator[UseCases]:
+    """On the settings' own database, which is made when there is none."""
+
+    async def nobody(_operation_id: int) -> None:
+        """The holder looks for itself."""
+
+    async with AsyncExitStack() as stack:
+        lock = StateLock(settings.daemon.state_dir)
+        lock.acquire()
+        stack.callback(lock.release)
+        target = target_of(settings)
+        if isinstance(target, SqliteTarget):
+            await _make_file(target)
+        await schema.ready(target, clock=clock)
+        store = await Store.open(target, clock=clock)
+        stack.push_async_callback(store.close)
+        master = await load_master(store, settings.credentials, settings.daemon.state_dir)
+        metrics = Metrics(version("provisiond"))
+        fleet = build_fleet(settings, clock, metrics)
+        stack.push_async_callback(fleet.close)
+        statistics = await _statistics(store, clock, settings, fleet, metrics, stack)
+        answers = Answers(store)
+        yield UseCases(
+            settings=settings,
+            clock=clock,
+            store=store,
+            fleet=fleet,
+            statistics=statistics,
+            legs=Legs(store, clock, fleet, master, await installation_id(store), statistics),
+            ordering=Ordering(store, clock, fleet, answers, nobody),
+            desk=Desk(store, clock, fleet, answers, nobody),
+            mailer=_mailer(settings, clock, master.link),
+        )
 
 
 # what the command line calls ----------------------------------------------------------------------------------------------------

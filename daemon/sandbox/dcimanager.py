@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from daemon.sandbox.answers import PanelError, Value
 from daemon.sandbox.clock import SandboxClock
 from daemon.sandbox.dci_addresses import AddressFunctions
+from daemon.sandbox.dci_load import Load, Running, Sent
 from daemon.sandbox.dci_model import Address, Connection, Server
 from daemon.sandbox.dci_network import NetworkFunctions
 from daemon.sandbox.dci_power import PowerFunctions
@@ -68,6 +69,9 @@ class DciPanel(Panel):
         self.base = base
         self.zone = ZoneInfo(settings.zone)
         self.servers: dict[str, Server] = {}
+        self.ledger: dict[str, list[Sent]] = {}
+        """By server, what loads have really sent."""
+        self._loads: dict[str, Running] = {}
         self.racks: list[str] = ["R1", "R2"]
         self.chassis: list[str] = []
         self.used: dict[str, Server] = {}
@@ -169,6 +173,15 @@ class DciPanel(Panel):
         server = self.server(server_id)
         server.traffic.roll(self.month())
         server.traffic.add(rx, tx)
+
+    def put_load(self, server_id: str, load: Load) -> None:
+        """From now on the server sends and draws by itself as the clock passes, instead of what it did before."""
+        self.settle()
+        before = self._loads.get(server_id)
+        if before is not None:
+            before.stopped = True
+        self._loads[server_id] = Running(self, self.server(server_id), load)
+        self._loads[server_id].begin()
 
     def free_servers(self) -> list[Server]:
         """Servers that are free by the panel's own rule: no owner, the free name, and nothing wrong with them."""

@@ -1,13 +1,15 @@
-"""The doors for tests, the same on every panel's port: faults, clock, traffic, accounts, reset, and the whole truth."""
+"""The doors for tests, the same on every panel's port: faults, clock, traffic, loads, accounts, reset, and the whole truth."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
 
+from daemon.sandbox.dci_load import Load
 from daemon.sandbox.dci_model import Server
 from daemon.sandbox.dcimanager import DciPanel
 from daemon.sandbox.face import Door
@@ -31,6 +33,8 @@ class Doors:
             "faults": self.set_fault,
             "clock": self.set_clock,
             "traffic": self.send_traffic,
+            "load": self.put_load,
+            "ledger": self.show_ledger,
             "account": self.set_account,
             "server": self.set_server,
             "reset": self.reset,
@@ -101,6 +105,19 @@ class Doors:
         for name in {"burst_in", "burst_out", "power"} & set(body):
             setattr(server, name, float(body[name]))
         return {"ok": True, "traffic": server.traffic.state()}
+
+    def put_load(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """{server} and any of {rx_mbit, tx_mbit, watts, every, seed}: it sends by itself from now on."""
+        panel, server = self._server(body)
+        load = Load.of(body)
+        panel.put_load(server.id, load)
+        return {"ok": True, "load": asdict(load)}
+
+    def show_ledger(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """{server}: what its loads have sent, line by line."""
+        panel, server = self._server(body)
+        panel.settle()
+        return {"ok": True, "ledger": [sent.state() for sent in panel.ledger.get(server.id, [])]}
 
     def set_server(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """{server} and any of {blocked, hwproblem, power_error, operation_failed, powered, disabled} as true or false."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
 
@@ -323,3 +324,54 @@ async def test_traffic_totals_begin_anew_with_the_month_of_the_panels_zone() -> 
         assert rx is not None
         assert rx.attrib["orig"] == "0"
         assert it.sandbox.dci.servers["101"].traffic.history == {"2026-01": (100, 200)}
+
+
+async def test_a_load_sends_by_itself_and_the_ledger_says_what() -> None:
+    async with lab() as it:
+        it.sandbox.dci.servers["101"].powered = True
+        await it.door("load", server="101", rx_mbit=5, tx_mbit=20, watts=120, seed=7)
+        await it.door("clock", advance=3 * 86400)
+
+        ledger = (await it.door("ledger", server="101"))["ledger"]
+        [row] = [one for one in (await it.dci.xml("traffic")).iter("elem") if one.findtext("id") == "101"]
+
+        assert len(ledger) == 3 * 288
+        assert ledger[0]["at"] == "2026-01-01T00:01:00+00:00"
+        for name, mbit in (("rx", 5), ("tx", 20)):
+            total = sum(line[name] for line in ledger)
+            assert row.find(name).attrib["orig"] == str(total)  # type: ignore[union-attr]
+            assert 0.9 < total * 8 / (mbit * 10**6 * 3 * 86400) < 1.3  # bursts come on top
+        evening, morning = (sum(line["tx"] for line in ledger if line["at"][11:13] == hour) for hour in ("20", "08"))
+        assert evening > 2 * morning
+        assert len({line["watts"] for line in ledger}) > 100
+        assert it.sandbox.dci.servers["101"].burst_out > 20
+
+
+async def test_what_a_load_sends_does_not_hang_on_how_often_somebody_looks() -> None:
+    found = []
+    for looks in (1, 60):
+        async with lab() as it:
+            it.sandbox.dci.servers["101"].powered = True
+            await it.door("load", server="101", seed=7)
+            for _ in range(looks):
+                await it.door("clock", advance=86400 / looks)
+            found.append(await it.door("ledger", server="101"))
+    assert found[0] == found[1]
+
+
+async def test_a_server_that_is_off_sends_nothing_and_another_load_takes_the_place_of_the_first() -> None:
+    async with lab() as it:
+        await it.door("load", server="101")
+        await it.door("clock", advance=600)
+        it.sandbox.dci.servers["101"].powered = True
+        await it.door("load", server="101", rx_mbit=0, tx_mbit=0, watts=50)
+        await it.door("clock", advance=600)
+        lines = (await it.door("ledger", server="101"))["ledger"]
+        assert [(line["rx"], line["tx"]) for line in lines] == [(0, 0)] * 4
+        assert [line["watts"] > 0 for line in lines] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("wrong", [{"rx_mbit": -1}, {"every": 0}, {"watts": "nan"}, {"server": "999"}])
+async def test_a_load_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    async with lab() as it:
+        assert "error" in await it.door("load", **{"server": "101", **wrong})
