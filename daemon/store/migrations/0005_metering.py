@@ -5,6 +5,8 @@ from tortoise import fields, migrations
 from tortoise.fields.base import OnDelete
 from tortoise.migrations import operations as ops
 
+from daemon.store.migrations._filled import AddFilled
+
 
 class Migration(migrations.Migration):
     dependencies = [("provisiond", "0004_pushed_usage")]  # noqa: RUF012 - the shape tortoise asks for
@@ -73,64 +75,78 @@ class Migration(migrations.Migration):
             name="closed_until",
             field=fields.DatetimeField(null=True, auto_now=False, auto_now_add=False),
         ),
-        ops.AddField(
+        AddFilled(
             model_name="UsageRecordRow",
             name="aside",
             field=fields.BigIntField(default=0),
+            existing=0,
         ),
-        ops.AddField(
+        AddFilled(
             model_name="UsageRecordRow",
             name="author",
             field=fields.CharField(default="daemon", max_length=200),
+            existing="daemon",
         ),
-        ops.AddField(
+        AddFilled(
             model_name="UsageRecordRow",
             name="basis",
             field=fields.JSONField(
                 default=dict, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
             ),
+            existing={},
         ),
-        ops.AddField(
+        AddFilled(
             model_name="UsageRecordRow",
             name="classes",
             field=fields.JSONField(
                 default=dict, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
             ),
+            existing={},
         ),
-        ops.AddField(
+        AddFilled(
             model_name="UsageRecordRow",
             name="corrected",
             field=fields.BigIntField(default=0),
+            existing=0,
         ),
-        ops.AddField(
+        AddFilled(
             model_name="UsageRecordRow",
             name="expected",
             field=fields.BigIntField(default=0),
+            existing=0,
         ),
-        ops.AddField(
+        AddFilled(
             model_name="UsageRecordRow",
             name="formula",
             field=fields.IntField(default=0),
+            existing=0,
         ),
-        ops.AddField(
+        AddFilled(
             model_name="UsageRecordRow",
             name="held",
             field=fields.BooleanField(default=False),
+            existing=False,
         ),
-        ops.AddField(
+        AddFilled(
             model_name="UsageRecordRow",
             name="known",
             field=fields.BooleanField(default=True),
+            existing=True,
         ),
         ops.AddField(
             model_name="UsageRecordRow",
             name="reason",
             field=fields.TextField(null=True, unique=False),
         ),
-        ops.AddField(
+        AddFilled(
             model_name="UsageRecordRow",
             name="seal",
             field=fields.CharField(default="", max_length=80),
+            existing="",
+        ),
+        # Before there were closed periods a release wrote the records of a whole service: it is closed, and never closed again.
+        ops.RunSQL(
+            "UPDATE service SET closed_until = billing_until WHERE state = 'released' AND billing_until IS NOT NULL"
         ),
         ops.DeleteModel(name="SampleBlockRow"),
     ]
