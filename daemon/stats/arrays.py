@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from itertools import groupby, pairwise
+from operator import attrgetter, itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -57,8 +58,8 @@ def _gathered(block: OpenBlock) -> tuple[Ints, Ints, Ints, Bytes, Ints]:
     names: dict[object, int] = {}
     for service, axis, payload in block.series:
         if axis not in axes:
-            axes[axis] = _series(axis)[0]
-        found, kinds, presence = _series(payload)
+            axes[axis] = _series([axis])[0][0]
+        found, kinds, presence = _series([payload])[0]
         services.append(np.full(len(found), service, dtype=np.int64))
         times.append(_chosen(axes[axis], presence))
         values.append(found)
@@ -191,8 +192,9 @@ def _plane(raw: bytes, *, tried: bool = True) -> bytes:
 
 @dataclass
 class _Part:
-    """Some samples of one service: times (made when somebody asks), values, classes."""
+    """Some samples of one service and day: times (made when somebody asks), values, classes."""
 
+    day: int
     axis: Ints
     presence: bytes | None
     values: Ints
@@ -211,21 +213,41 @@ def decode(packed: Packed) -> dict[int, Columns]:
 
 
 def arrays(packed: Packed) -> dict[int, tuple[Ints, Ints, Bytes]]:
-    """The same as arrays: microseconds, values, classes. For further work here in the worker."""
-    return {service: _joined(parts, packed) for service, parts in _parts(packed).items()}
+    """The same as arrays: microseconds, values, classes. For further work here in the worker, which changes none of them in place.
+
+    Services that were read at the same times have the same array of times, not only an equal one.
+    """
+    cut = [_cut(packed, day.day) for day in packed.days]
+    times: dict[tuple[int, ...], Ints] = {}
+    return {service: _joined(parts, cut, times) for service, parts in _parts(packed).items()}
 
 
-def _joined(parts: list[tuple[int, _Part]], packed: Packed) -> tuple[Ints, Ints, Bytes]:
-    """One service's parts in order of time, clipped, one sample per time."""
-    by_day: defaultdict[int, list[_Part]] = defaultdict(list)
-    for number, part in parts:
-        by_day[number].append(part)
-    days = [_clipped(_merged(same), packed, packed.days[number].day) for number, same in by_day.items()]
-    if not days:
+def _cut(packed: Packed, day: date) -> tuple[int, int] | None:
+    """Where the day has to be clipped; None: nowhere."""
+    begin, end = bounds(day)
+    return None if packed.since <= begin and end <= packed.until else (packed.since, packed.until)
+
+
+def _joined(
+    parts: list[_Part], cut: list[tuple[int, int] | None], times: dict[tuple[int, ...], Ints]
+) -> tuple[Ints, Ints, Bytes]:
+    """One service's parts in order of time, clipped, one sample per time. `times` keeps what other services may share."""
+    if not parts:
         none = np.empty(0, dtype=np.int64)
         return none, none, np.empty(0, dtype=np.uint8)
-    times, values, classes = zip(*days, strict=True)
-    return np.concatenate(times), np.concatenate(values), np.concatenate(classes)
+    plain = all(part.presence is None and cut[part.day] is None for part in parts)
+    if plain and all(before.day != after.day for before, after in pairwise(parts)):
+        axes = tuple([id(part.axis) for part in parts])
+        if axes not in times:
+            times[axes] = np.concatenate([part.axis for part in parts])
+        return (
+            times[axes],
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.classes for part in parts]),
+        )
+    days = [_clipped(_merged(list(same)), cut[number]) for number, same in groupby(parts, key=attrgetter("day"))]
+    at, values, classes = zip(*days, strict=True)
+    return np.concatenate(at), np.concatenate(values), np.concatenate(classes)
 
 
 def _merged(same: list[_Part]) -> tuple[Ints, Ints, Bytes]:
@@ -237,28 +259,27 @@ def _merged(same: list[_Part]) -> tuple[Ints, Ints, Bytes]:
     return at, values, np.concatenate([part.classes for part in same])[first]
 
 
-def _clipped(found: tuple[Ints, Ints, Bytes], packed: Packed, day: date) -> tuple[Ints, Ints, Bytes]:
-    begin, end = bounds(day)
-    if packed.since <= begin and end <= packed.until:
+def _clipped(found: tuple[Ints, Ints, Bytes], cut: tuple[int, int] | None) -> tuple[Ints, Ints, Bytes]:
+    if cut is None:
         return found
     at, values, classes = found
-    inside = (at >= packed.since) & (at <= packed.until)
+    inside = slice(int(np.searchsorted(at, cut[0])), int(np.searchsorted(at, cut[1], side="right")))
     return at[inside], values[inside], classes[inside]
 
 
-def _parts(packed: Packed) -> dict[int, list[tuple[int, _Part]]]:
-    """(day's index, part) of each service: the series first, then its slots in the order in which they were stored."""
-    found: dict[int, list[tuple[int, _Part]]] = {service: [] for service in packed.services}
+def _parts(packed: Packed) -> dict[int, list[_Part]]:
+    """The parts of each service, day after day: the series first, then its slots in the order in which they were stored."""
+    found: dict[int, list[_Part]] = {service: [] for service in packed.services}
     for number, day in enumerate(packed.days):
         with naming(day.place):
-            axes = {name: _series(payload)[0] for name, payload in day.axes.items()}
-            for service, axis, payload in day.series:
+            axes = {name: _series([payload])[0][0] for name, payload in day.axes.items()}
+            series = _series([payload for _, _, payload in day.series])
+            for (service, axis, _), (values, classes, presence) in zip(day.series, series, strict=True):
                 if axis not in axes:
                     raise Damaged(f"axis {axis} is missing")
-                values, classes, presence = _series(payload)
-                found[service].append((number, _Part(axes[axis], presence, values, classes)))
+                found[service].append(_Part(number, axes[axis], presence, values, classes))
             for service, times, values, classes in _slots_by_service(day.slots, found):
-                found[service].append((number, _Part(times, None, values, classes)))
+                found[service].append(_Part(number, times, None, values, classes))
     return found
 
 
@@ -296,53 +317,116 @@ def _slot(payload: bytes) -> tuple[Bytes, Ints, Bytes]:
     )
 
 
-def _series(payload: bytes) -> tuple[Ints, Bytes, bytes | None]:
-    """Values, classes, presence: what `codec.unpack_series` gives, fast."""
-    body = codec.opened(payload)
-    version, order, flags, count, _, _, base = codec.HEAD.unpack_from(body)
-    if version != codec.VERSION or order > 2 or order > count:
-        raise Damaged(f"format {version}, order {order} is unknown")
-    position = codec.HEAD.size
-    firsts = np.frombuffer(body, "<i8", order, position)
-    position += 8 * order
+@dataclass
+class _Alike:
+    """Series of the same length and order, which are put together at once; `planes` None: all of it is zero."""
+
+    order: int
+    count: int
+    places: list[int] = field(default_factory=list)
+    presences: list[bytes | None] = field(default_factory=list)
+    bases: list[int] = field(default_factory=list)
+    firsts: list[bytes] = field(default_factory=list)
+    planes: list[list[bytes | None]] = field(default_factory=lambda: [[] for _ in range(9)])
+    """The classes, and the planes of the numbers: a list of all the series' each."""
+
+    def rows(self) -> list[tuple[Ints, Bytes, bytes | None]]:
+        classes = self._plane(0, self.count)
+        if classes is None:
+            classes = np.zeros((len(self.places), self.count), dtype=np.uint8)
+        return list(zip(self._values(), classes, self.presences, strict=True))
+
+    def _values(self) -> Ints:
+        """Sums of what is left, in place: the firsts are put before it one by one, the last one of them first."""
+        whole = np.empty((len(self.places), self.count), dtype=np.uint64)
+        numbers = whole[:, self.order :]
+        numbers[:] = (np.array(self.bases, dtype=np.int64).view(np.uint64))[:, None]
+        for number in range(8):
+            plane = self._plane(number + 1, self.count - self.order)
+            if plane is not None:
+                numbers += plane.astype(np.uint64) << np.uint64(8 * number) if number else plane
+        firsts = np.frombuffer(b"".join(self.firsts), "<u8").reshape(-1, self.order) if self.order else None
+        for place in range(self.order - 1, -1, -1):
+            assert firsts is not None
+            whole[:, place] = firsts[:, place]
+            np.cumsum(whole[:, place:], axis=1, out=whole[:, place:])
+        return whole.view(np.int64)
+
+    def _plane(self, number: int, length: int) -> Bytes | None:
+        planes = self.planes[number]
+        if not any(planes):
+            return None
+        zeros = bytes(length)
+        return np.frombuffer(b"".join([plane or zeros for plane in planes]), np.uint8).reshape(-1, length)
+
+
+_ZEROS = bytes((CONSTANT, 0)) * 8
+
+
+def _series(payloads: Sequence[bytes]) -> list[tuple[Ints, Bytes, bytes | None]]:
+    """Values, classes, presence of each: what `codec.unpack_series` gives, fast, and faster for many at once."""
+    groups: dict[tuple[int, int], _Alike] = {}
+    for place, payload in enumerate(payloads):
+        if len(payload) < _BODY or codec.CRC.unpack_from(payload)[0] != zlib.crc32(
+            memoryview(payload)[codec.CRC.size :]
+        ):
+            raise Damaged("a checksum is wrong")
+        version, order, flags, count, _, _, base = codec.HEAD.unpack_from(payload, codec.CRC.size)
+        if version != codec.VERSION or order > 2 or order > count:
+            raise Damaged(f"format {version}, order {order} is unknown")
+        alike = groups.get((order, count))
+        if alike is None:
+            alike = groups[order, count] = _Alike(order, count)
+        alike.places.append(place)
+        alike.bases.append(base)
+        alike.firsts.append(payload[_BODY : _BODY + 8 * order])
+        _read_planes(payload, _BODY + 8 * order, flags, alike)
+    found: list[tuple[int, tuple[Ints, Bytes, bytes | None]]] = []
+    for alike in groups.values():
+        found += zip(alike.places, alike.rows(), strict=True)
+    found.sort(key=itemgetter(0))
+    return [row for _, row in found]
+
+
+_BODY = codec.CRC.size + codec.HEAD.size
+
+
+def _read_planes(payload: bytes, position: int, flags: int, alike: _Alike) -> None:
     presence = None
     if flags & codec.HAS_PRESENCE:
-        (size,) = codec.LENGTH.unpack_from(body, position)
-        shown, position = _read_plane(body, position + codec.LENGTH.size, size)
-        presence = shown.tobytes()
-    classes, position = _read_plane(body, position, count)
-    rest = count - order
-    planes = np.zeros((rest, 8), dtype=np.uint8)
-    for number in range(8):
-        if body[position] == CONSTANT and body[position + 1] == 0:
-            position += 2
-            continue
-        planes[:, number], position = _read_plane(body, position, rest)
-    numbers = planes.reshape(-1).view("<u8").astype(np.uint64, copy=False)
-    numbers += np.uint64(base & 2**64 - 1)
-    for first in firsts[::-1].astype(np.uint64):
-        whole = np.empty(len(numbers) + 1, dtype=np.uint64)
-        whole[0] = first
-        whole[1:] = numbers
-        numbers = np.cumsum(whole, dtype=np.uint64)
-    return numbers.view(np.int64), classes, presence
+        (size,) = codec.LENGTH.unpack_from(payload, position)
+        shown, position = _read_plane(payload, position + codec.LENGTH.size, size)
+        presence = shown or bytes(size)
+    alike.presences.append(presence)
+    plane, position = _read_plane(payload, position, alike.count)
+    alike.planes[0].append(plane)
+    length = alike.count - alike.order
+    for number in range(1, 9):
+        if payload[position] == CONSTANT and payload.endswith(_ZEROS[: 2 * (9 - number)], position):
+            for rest in alike.planes[number:]:
+                rest.append(None)
+            return
+        plane, position = _read_plane(payload, position, length)
+        alike.planes[number].append(plane)
 
 
-def _read_plane(body: memoryview, position: int, length: int) -> tuple[Any, int]:
-    kind = body[position]
+def _read_plane(payload: bytes, position: int, length: int) -> tuple[bytes | None, int]:
+    """None: all of it is zero."""
+    kind = payload[position]
     position += 1
     if kind == CONSTANT:
-        return np.full(length, body[position], dtype=np.uint8), position + 1
+        return payload[position : position + 1] * length if payload[position] else None, position + 1
     if kind == STORED:
-        return np.frombuffer(body, np.uint8, length, position), position + length
-    if kind != DEFLATED:
+        plane, position = payload[position : position + length], position + length
+    elif kind == DEFLATED:
+        (size,) = codec.LENGTH.unpack_from(payload, position)
+        position += codec.LENGTH.size + size
+        plane = zlib.decompress(payload[position - size : position], wbits=-15, bufsize=max(1, length))
+    else:
         raise Damaged(f"a plane of kind {kind} is unknown")
-    (size,) = codec.LENGTH.unpack_from(body, position)
-    position += codec.LENGTH.size + size
-    plane = zlib.decompress(body[position - size : position], wbits=-15, bufsize=max(1, length))
     if len(plane) != length:
         raise Damaged("a plane is too short")
-    return np.frombuffer(plane, np.uint8), position
+    return plane, position
 
 
 def _chosen(axis: Ints, presence: bytes | None) -> Ints:
