@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from daemon.domain.clock import Clock
 from daemon.domain.metering import Ask
@@ -84,16 +84,29 @@ class Progress:
             own.counts[metric].add(judged, own.terms)
         return judged.quality
 
-    def remember(self, metric: str, standings: Mapping[int, Reading]) -> None:
-        """The last reading of each service whose meter is not known."""
-        for service_id, reading in standings.items():
+    def take_all(self, metric: str, at: datetime, totals: Iterable[tuple[int, int]]) -> dict[int, tuple[int, int]]:
+        """The same of many services' readings of one moment, of those that are known: service -> (total, code of its class)."""
+        kept: dict[int, tuple[int, int]] = {}
+        for service_id, total in totals:
+            meter = self._own[service_id].terms.meters[metric]
+            kept[service_id] = (total, self.take(service_id, metric, Reading(at, total), meter).code)
+        return kept
+
+    def remember(self, metric: str, service_ids: Iterable[int], last: Mapping[int, Reading]) -> None:
+        """The last reading of services whose meter is not known; without one, the next reading is the first."""
+        for service_id in service_ids:
             own = self._own.get(service_id)
-            if own is not None and own.standings.get(metric) is None:
-                own.standings[metric] = Standing.of(reading)
+            if own is not None and metric not in own.standings:
+                own.standings[metric] = Standing.of(last[service_id]) if service_id in last else None
 
     def without(self, metric: str, service_ids: Iterable[int]) -> list[int]:
         """Services whose meter is not known."""
         return [one for one in service_ids if (own := self._own.get(one)) is not None and metric not in own.standings]
+
+    def forget(self, service_ids: Iterable[int]) -> None:
+        """What is known of these is no longer true: it is made again out of the samples."""
+        for service_id in service_ids:
+            self._own.pop(service_id, None)
 
     async def catch_up(self) -> None:
         """Work out from the samples what was used so far by those who have something included, where it isn't known."""

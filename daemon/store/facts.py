@@ -35,3 +35,12 @@ class Facts:
             name, value,
         )  # fmt: skip
         return bool(rows)
+
+    async def hold(self, name: str, now: str, until: str) -> bool:
+        """Set a fact that is a moment, as text, to `until`; False when it stands beyond `now`: somebody else holds it."""
+        rows = await self._c.fetch(
+            "INSERT INTO fact (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+            " WHERE fact.value <= ? RETURNING name",
+            name, until, now,
+        )  # fmt: skip
+        return bool(rows)

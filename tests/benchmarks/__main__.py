@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from tests.benchmarks import ledger, orders, poll, process, pushed, steps
+from tests.benchmarks import collection, ledger, orders, process, pushed, steps
 from tests.benchmarks.figures import Figure, machine, write_json
 
 Benchmark = Callable[[], Coroutine[Any, Any, list[Figure]]]
@@ -25,7 +25,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "idle": process.idle,
     "start": process.start,
     "stop": process.stop,
-    "poll": poll.measure,
+    "collection": collection.measure,
     "ledger": ledger.measure,
     "pushed": pushed.measure,
     "steps": steps.measure,
