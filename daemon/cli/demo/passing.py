@@ -15,9 +15,9 @@ from daemon.notify.delivery import deliver_due
 from daemon.provisioning.ordering import Placed
 
 MODULE = "dci-main"
-RHYTHM = timedelta(minutes=30)
+RHYTHM = timedelta(hours=1)
 """Of the rounds: with the usual five minutes a month would take minutes."""
-FIRST_ROUND = timedelta(minutes=27)
+FIRST_ROUND = timedelta(minutes=57)
 """After the full hour. Panels refresh their totals in steps: the last one of a month is read before the month turns."""
 
 
