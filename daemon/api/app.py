@@ -11,9 +11,9 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from daemon.api import callers, problems, strictjson
+from daemon.api import callers, csv_answer, problems, strictjson
 from daemon.api.deps import Faces
-from daemon.api.endpoint import Call, Caller, Endpoint, NoQuery, Role, response
+from daemon.api.endpoint import Call, Caller, Endpoint, NoQuery, Role, page_as_csv, response
 from daemon.api.table import ENDPOINTS
 from daemon.domain.clock import Clock
 from daemon.domain.errors import ProvisiondError, Refused
@@ -66,11 +66,13 @@ def _served(entry: Endpoint, faces: Faces, identify: callers.Identify) -> Aiohtt
         request[ACTOR] = caller.actor
         _require_role(entry, caller)
         ids = {name: _id(text) for name, text in request.match_info.items()}
-        query = _query(entry.query, request)
+        query = _query(entry, request)
         key = _key(entry, request)
         raw = await strictjson.read(request, entry.rules) if entry.takes_body else None
         body = _body(entry, raw)
-        return response(await entry.handler(Call(faces, caller, ids, query, body, raw, key)))
+        csv = _csv(entry, request)
+        reply = await entry.handler(Call(faces, caller, ids, query, body, raw, key, csv))
+        return response(page_as_csv(entry, reply, request.url) if csv and not entry.own_csv else reply)
 
     return checked if entry.handler is not None else plain
 
@@ -91,7 +93,14 @@ def _id(text: str) -> int:
     raise Refused("no_such_id", "ids are whole numbers; there is nothing with this one", status=404)
 
 
-def _query(model: type[BaseModel], request: web.Request) -> BaseModel:
+def _csv(entry: Endpoint, request: web.Request) -> bool:
+    if not entry.csv:
+        return False
+    return csv_answer.wanted(request.query.get(csv_answer.PARAMETER), ",".join(request.headers.getall("Accept", [])))
+
+
+def _query(entry: Endpoint, request: web.Request) -> BaseModel:
+    model = entry.query
     found: dict[str, str] = {}
     errors = []
     for name, value in request.query.items():
@@ -102,6 +111,8 @@ def _query(model: type[BaseModel], request: web.Request) -> BaseModel:
         found[name] = value
     if errors:
         raise Refused("invalid_query", "the parameters can't be read", status=400, errors=errors)
+    if entry.csv:
+        found.pop(csv_answer.PARAMETER, None)
     try:
         return model.model_validate(found)
     except ValidationError as error:

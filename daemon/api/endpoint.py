@@ -10,7 +10,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
+from yarl import URL
 
+from daemon.api import csv_answer
 from daemon.api.deps import Faces
 from daemon.api.strictjson import PLAIN, Rules
 
@@ -86,6 +88,8 @@ class Call(Generic[Q, B]):
     """The body as JSON; its own use case checks it where the entry says `raw_body`."""
     key: str | None
     """The Idempotency-Key."""
+    csv: bool = False
+    """CSV is asked for, of an entry that gives it."""
 
     @property
     def id(self) -> int:
@@ -93,9 +97,17 @@ class Call(Generic[Q, B]):
 
 
 @dataclass(frozen=True)
+class Written:
+    """An answer that is text already."""
+
+    text: str
+    media: str = "application/json"
+
+
+@dataclass(frozen=True)
 class Reply:
     body: Any
-    """A Shape, or plain JSON."""
+    """A Shape, plain JSON, or Written."""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -129,6 +141,13 @@ class Endpoint:
     """How the body is read."""
     others: Mapping[int, str] = field(default_factory=dict)
     """Further good statuses, with the same answer."""
+    own_csv: bool = False
+    """Its handler gives CSV where `call.csv` says so; lists give it by themselves."""
+
+    @property
+    def csv(self) -> bool:
+        """Whether it can be asked for as CSV."""
+        return self.own_csv or (self.method == "GET" and csv_answer.is_list(self.answer))
 
     @property
     def name(self) -> str:
@@ -156,6 +175,7 @@ def endpoint(
     refusals: Mapping[int, str] | None = None,
     rules: Rules = PLAIN,
     others: Mapping[int, str] | None = None,
+    csv: bool = False,
 ) -> Callable[[Callable[[Call[Q, B]], Awaitable[Reply]]], Endpoint]:
     """Makes an entry of a function; the first line of its docstring is the summary."""
 
@@ -176,6 +196,7 @@ def endpoint(
             refusals=refusals or {},
             rules=rules,
             others=others or {},
+            own_csv=csv,
         )
 
     return make
@@ -217,5 +238,20 @@ def plain(body: Any) -> Any:
 def response(reply: Reply) -> web.Response:
     if reply.status == 204:
         return web.Response(status=204, headers=reply.headers)
+    if isinstance(reply.body, Written):
+        written = reply.body
+        return web.Response(
+            status=reply.status, text=written.text, content_type=written.media, charset="utf-8", headers=reply.headers
+        )
     text = json.dumps(plain(reply.body), ensure_ascii=False, separators=(",", ":"))
     return web.Response(status=reply.status, text=text, content_type="application/json", headers=reply.headers)
+
+
+def page_as_csv(entry: Endpoint, reply: Reply, url: URL) -> Reply:
+    """A page of a list as CSV; the address of the next one stands in `Link`."""
+    assert entry.answer is not None
+    body = plain(reply.body)
+    headers = dict(reply.headers)
+    if body["next"] is not None:
+        headers["Link"] = f'<{url.update_query(after=body["next"]).relative()}>; rel="next"'
+    return Reply(Written(csv_answer.of_page(entry.answer, body), csv_answer.CONTENT_TYPE), reply.status, headers)

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from daemon.api import csv_answer
 from daemon.api.endpoint import Endpoint, NoQuery
 from daemon.api.problems import CONTENT_TYPE, Problem
 from daemon.api.table import ENDPOINTS
@@ -107,6 +108,16 @@ def _parameters(entry: Endpoint) -> list[Json]:
     if entry.query is not NoQuery:
         schema = entry.query.model_json_schema(by_alias=True)
         found += [_query_parameter(name, part, schema) for name, part in schema["properties"].items()]
+    if entry.csv:
+        found.append(
+            {
+                "name": csv_answer.PARAMETER,
+                "in": "query",
+                "required": False,
+                "description": "`csv` does what `Accept: text/csv` does",
+                "schema": {"type": "string", "enum": list(csv_answer.FORMATS)},
+            }
+        )
     if entry.key != "none":
         found.append(
             {
@@ -160,6 +171,8 @@ def _responses(entry: Endpoint, names: Names) -> Json:
         good["content"] = {entry.media: {"schema": {"type": "string"}}}
     elif entry.status != 204:
         good["content"] = {entry.media: {"schema": {"type": "object"}}}
+    if entry.csv:
+        good["content"][csv_answer.CONTENT_TYPE] = {"schema": {"type": "string"}}
     problem = {CONTENT_TYPE: {"schema": names[Problem, "serialization"]}}
     own = good.get("content", {}) if entry.raw_handler is not None else problem
     also = {str(status): {**good, "description": words} for status, words in entry.others.items()}

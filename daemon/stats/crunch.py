@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from daemon.domain.metering import Ask, Look, Measured, Point
 from daemon.domain.quality import Standing
+from daemon.stats.drawing import Drawing, Drawn
 from daemon.store.days.shapes import ClosedBlock, Columns, Crunch, OpenBlock, Packed
 
 T = TypeVar("T")
@@ -45,6 +46,13 @@ def look(packed: dict[str, Packed], looks: list[Look]) -> list[list[Point]]:
     from daemon.stats import measures
 
     return measures.look(packed, looks)
+
+
+def draw(packed: dict[str, Packed], drawings: list[Drawing]) -> list[Drawn]:
+    """Lines as text, in order."""
+    from daemon.stats import steps
+
+    return steps.drawn(packed, drawings)
 
 
 def standings(

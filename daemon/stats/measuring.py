@@ -11,6 +11,7 @@ from daemon.domain.address import Allocation
 from daemon.domain.metering import Ask, Look, Measured, Point
 from daemon.stats import crunch
 from daemon.stats.crunch import Heavy
+from daemon.stats.drawing import Drawing, Drawn
 from daemon.store.database import Store
 from daemon.store.days.shapes import Packed
 from daemon.store.days.store import DayStore
@@ -35,6 +36,11 @@ class Measuring:
         """One line of points for each, in order."""
         packed = await self.packed([look.ask for look in looks])
         return await self._heavy.run(crunch.look, packed, list(looks)) if looks else []
+
+    async def draw(self, drawings: Sequence[Drawing]) -> list[Drawn]:
+        """One line of text for each, in order."""
+        packed = await self.packed([drawing.look.ask for drawing in drawings])
+        return await self._heavy.run(crunch.draw, packed, list(drawings)) if drawings else []
 
     async def packed(self, asks: Sequence[Ask]) -> dict[str, Packed]:
         """By metric: all samples that any of the asks looks at."""

@@ -47,6 +47,8 @@ class Included:
 
     amount: int
     step: int | None
+    unit: str
+    """The one in which the plan names the amount."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,17 @@ class Book:
         self._metered = metered
         self._plans: dict[int, PlanSettings] = {}
 
+    @property
+    def resources(self) -> Mapping[str, Resource]:
+        """Every one that the settings know."""
+        return self._resources
+
+    async def sold(self, read: Repositories, service: Service) -> list[Resource]:
+        """What the plan of a service counts, whether or not anything was counted yet."""
+        await self._load_plans(read, [service])
+        codes = self._plans[service.plan_revision_id].resources
+        return [self._resources[code] for code in codes if code in self._resources]
+
     async def of(self, read: Repositories, services: Sequence[Service]) -> dict[int, Terms]:
         """Service id -> its terms. A service whose module is no longer configured has none: it can't be told what its readings mean."""
         known = [service for service in services if service.module in self._metered]
@@ -132,7 +145,7 @@ class Book:
             if not _counted_with_the_other(code, wanted)
         }
         included = {
-            code: Included(own.included.of(self._resources[code]), _step(own, self._resources[code]))
+            code: Included(own.included.of(self._resources[code]), _step(own, self._resources[code]), own.included.unit)
             for code, own in wanted.items()
             if own.included is not None and code in billables
         }

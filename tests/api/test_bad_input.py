@@ -193,7 +193,7 @@ async def test_a_bad_parameter_is_refused_by_name(home: House, path: str, field:
         "until=0001-01-01T00:00:00Z",
         "until=9999-12-31T23:59:59-12:00",
         "until=2026-13-01T00:00:00Z",
-        "resolution=week",
+        "resolution=fortnight",
     ],
 )
 async def test_a_time_without_offset_or_beyond_the_calendar_is_refused(home: House, query: str) -> None:

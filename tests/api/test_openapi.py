@@ -92,6 +92,7 @@ async def test_real_answers_have_the_shapes_it_tells(home: House) -> None:
         "get_service": "/v1/services/1",
         "list_service_events": "/v1/services/1/events",
         "get_usage": "/v1/services/1/usage",
+        "get_samples": "/v1/services/1/samples?metric=in",
         "list_operations": "/v1/operations",
         "get_operation": "/v1/operations/1",
         "why_operation": "/v1/operations/1/why",
