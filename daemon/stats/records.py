@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import partial
 from itertools import takewhile
+from typing import Any
 
 import structlog
 
 from daemon.domain.clock import Clock
-from daemon.domain.errors import Refused
+from daemon.domain.errors import Refused, Temporary
 from daemon.domain.metering import Ask, Measured, UsageRecord, ask_of, basis_of, coverage
 from daemon.domain.periods import Grain, Period, buckets
 from daemon.domain.quality import FORMULA
-from daemon.domain.resources import Resource
+from daemon.domain.resources import Kind, Resource, UnitError
 from daemon.domain.service import Service
 from daemon.stats.measuring import AT_ONCE, Measuring
 from daemon.stats.terms import Book, Terms
 from daemon.store.database import Store
+from daemon.store.days.store import day_at
+from daemon.store.events import stream_of
 from daemon.store.repositories import Repositories
+from daemon.store.usage import line_of
 
 BY_HAND = "by_hand"
 """In the basis of a record whose quantity a person has set."""
+PUSHED, SCALE, UNIT = "pushed", "scale", "unit"
+"""Further entries of a basis: how many pushed events are counted, and how its resource was shown."""
 LATE = "pushed usage came after the period was closed"
+LATE_AND_LOST = f"{LATE}, and it can't be recomputed any more: say the quantity to bill"
+EXPIRED = "samples expired, seal intact"
+LATE_MARK = "usage/late"
+"""In the watermarks: up to when pushed usage was looked through for what came late."""
+LATE_MARGIN = timedelta(minutes=10)
+"""A transaction that pushes usage may be committed so long after the time that it writes."""
+MOST = 2**63 - 1
+"""The largest quantity that a record can hold."""
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +92,8 @@ class Records:
         self._book = book
         self._resources = resources
         self._keeping = keeping
+        self._told: set[object] = set()
+        """What was logged already: each thing that keeps periods open is told once."""
 
     # closing ---------------------------------------------------------------------------------------------------------------------
 
@@ -94,47 +110,83 @@ class Records:
         made, after = 0, 0
         while services := await self._store.read.services.to_close(self._clock.now(), after=after, limit=AT_ONCE):
             after = services[-1].id
-            made += await self._close(services)
+            made += await self._close_or_tell(services)
         return made + await self._recount()
 
+    async def _close_or_tell(self, services: Sequence[Service]) -> int:
+        """A service that can't be closed is told, and holds up no other."""
+        try:
+            return await self._close(services)
+        except Temporary:
+            raise
+        except Exception:
+            if len(services) == 1:
+                log.exception("usage.not_closed", service=services[0].id)
+                return 0
+        return sum([await self._close_or_tell([service]) for service in services])
+
     async def _close(self, services: Sequence[Service]) -> int:
-        now = self._clock.now()
         marks = await self._store.read.watermarks.all()
         terms = await self._book.of(self._store.read, services)
-        ended: list[tuple[Terms, Period]] = []
-        later: dict[int, datetime] = {}
-        for own in terms.values():
-            due = list(takewhile(partial(self._is_over, own, marks), _periods(own, now)))
-            ended += [(own, period) for period in due]
-            if not due:
-                later[own.service.id] = _first_end(own)
-        for service in services:
-            if service.id not in terms:
-                log.warning("usage.not_closed", service=service.id, module=service.module, note="its module is gone")
-        async with self._store.transaction() as tx:
-            await tx.services.closes_at(later)
-        records = await self._made(ended)
+        self._tell_gone([service for service in services if service.id not in terms])
+        ended = self._ended(terms.values(), marks)
         by_service: defaultdict[int, list[UsageRecord]] = defaultdict(list)
-        for record in records:
+        for record in await self._made(ended):
             by_service[record.service_id].append(record)
+        until = {own.service.id: period.until for own, period in ended}  # the last period of each
         count = 0
-        for own in {own.service.id: own for own, _ in ended}.values():
-            until = max(period.until for terms_of, period in ended if terms_of is own)
+        for service_id, closed_until in until.items():
             async with self._store.transaction() as tx:
-                if await tx.services.close(own.service, until):
-                    await tx.usage_records.add(by_service[own.service.id])
-                    count += len(by_service[own.service.id])
+                if await tx.services.close(terms[service_id].service, closed_until):
+                    await tx.usage_records.add(by_service[service_id])
+                    count += len(by_service[service_id])
+        await self._look_later([own for own in terms.values() if own.service.id not in until])
         if count:
-            log.info("usage.closed", services=len(by_service), records=count)
+            log.info("usage.closed", services=len(until), records=count)
         return count
 
-    def _is_over(self, terms: Terms, marks: Mapping[str, datetime], period: Period) -> bool:
-        if self._clock.now() < period.until + terms.late_by + self._keeping.grace:
-            return False
+    def _ended(self, terms: Iterable[Terms], marks: Mapping[str, datetime]) -> list[tuple[Terms, Period]]:
+        """Periods to be closed, each service's in order."""
+        now = self._clock.now()
+        found: list[tuple[Terms, Period]] = []
+        waiting: Counter[tuple[str, datetime]] = Counter()
+        for own in terms:
+            over = list(takewhile(partial(self._is_over, own), _periods(own, now)))
+            done = list(takewhile(lambda period, own=own: not _behind(own, period, marks), over))  # type: ignore[misc]  # mypy can't infer a lambda with a default
+            found += [(own, period) for period in done]
+            if len(done) < len(over):
+                first = over[len(done)]
+                waiting.update((source, first.until) for source in _behind(own, first, marks))
+        for (source, until), count in waiting.items():
+            if self._first_time((source, until)):
+                log.warning("usage.waits", source=source, last=marks.get(source), until=until, services=count)
+        return found
+
+    def _is_over(self, terms: Terms, period: Period) -> bool:
         whole = period.until == terms.period(period.since).until or period.until == terms.service.billing_until
-        return whole and all(
-            name in marks and marks[name] >= period.until + late for name, late in terms.watermarks.items()
-        )
+        return whole and self._clock.now() >= self._closes_at(terms, period.until)
+
+    def _closes_at(self, terms: Terms, until: datetime) -> datetime:
+        return until + terms.late_by + self._keeping.grace
+
+    async def _look_later(self, terms: Sequence[Terms]) -> None:
+        moments = {own.service.id: self._closes_at(own, _first_end(own)) for own in terms}
+        later = {service_id: at for service_id, at in moments.items() if at > self._clock.now()}
+        if later:
+            async with self._store.transaction() as tx:
+                await tx.services.closes_at(later)
+
+    def _tell_gone(self, services: Sequence[Service]) -> None:
+        """Nobody knows what their readings mean; their periods stay open until the module is in the settings again."""
+        for module in sorted({service.module or "" for service in services}):
+            own = [service.id for service in services if (service.module or "") == module]
+            if new := [service_id for service_id in own if self._first_time(service_id)]:
+                log.warning("usage.module_gone", module=module, services=new)
+
+    def _first_time(self, told: object) -> bool:
+        new = told not in self._told
+        self._told.add(told)
+        return new
 
     async def _made(self, periods: Sequence[tuple[Terms, Period]]) -> list[UsageRecord]:
         asks = [
@@ -149,6 +201,7 @@ class Records:
     def _record(self, ask: Ask, found: Measured) -> UsageRecord:
         resource = ask.billable.resource
         why = self._why_held(ask, found)
+        basis = {**basis_of(ask), PUSHED: len(ask.pushed), SCALE: resource.scale, UNIT: resource.unit}
         return UsageRecord(
             id=0,
             service_id=ask.billable.service_id,
@@ -156,7 +209,7 @@ class Records:
             since=ask.since,
             until=ask.until,
             base_unit=resource.base_unit,
-            base_quantity=found.quantity,
+            base_quantity=None if _too_large(found) else found.quantity,
             covered=found.covered,
             samples=found.count,
             expected=found.expected,
@@ -167,13 +220,15 @@ class Records:
             aside=found.aside,
             corrected=found.corrected,
             reason=why,
-            basis=basis_of(ask),
+            basis=basis,
         )
 
     def _why_held(self, ask: Ask, found: Measured) -> str | None:
         """Why a person must look at it; None: it can be billed."""
         if found.quantity is None:
             return "nothing is known of it"
+        if _too_large(found):
+            return f"{found.quantity} {ask.billable.resource.base_unit} are more than a record can hold"
         share = coverage(found.covered, ask.since, ask.until)
         if share is not None and share < self._keeping.coverage_least:
             return f"{share} % of the period is known, less than {self._keeping.coverage_least} %"
@@ -186,25 +241,25 @@ class Records:
 
     # correcting ------------------------------------------------------------------------------------------------------------------
 
+    async def get(self, record_id: int) -> UsageRecord:
+        """Raises Refused for one that is not there."""
+        return _found(await self._store.read.usage_records.get(record_id), record_id)
+
     async def revise(
         self, tx: Repositories, record_id: int, quantity: str | None, *, reason: str, author: str
     ) -> UsageRecord:
         """A new revision: with `quantity` (shown units, exact) a corrected one, without it the same, accepted as it is.
 
-        Refused when the record is not there (404), was revised already (409 `revised`), has no quantity to accept, or for a quantity that
-        is no whole number of base units.
+        Refused when the record is not there (404), was revised already or has nothing to accept (409), or for a quantity that is no whole
+        number of base units (400).
         """
-        record = await tx.usage_records.get(record_id)
-        if record is None:
-            raise Refused("not_found", f"there is no usage record {record_id}", status=404)
+        record = _found(await tx.usage_records.get(record_id), record_id)
         await tx.services.lock(record.service_id)
         last = await tx.usage_records.last_revision(record.service_id, record.resource, record.since)
         if last is None or last.id != record.id:
-            raise Refused(
-                "revised",
-                f"usage record {record_id} has been revised: see revision {last and last.revision}",
-                status=409,
-            )
+            raise Refused("revised", f"usage record {record_id} has been revised: see {last and last.id}", status=409)
+        if quantity is None and not record.held:
+            raise Refused("not_held", f"usage record {record_id} waits for nobody: it is billed as it is", status=409)
         base = record.base_quantity if quantity is None else self._base(record, quantity)
         if base is None:
             raise Refused("quantity_needed", "nothing is known of this period: say the quantity to bill", status=409)
@@ -218,7 +273,7 @@ class Records:
             author=author,
             basis=basis,
         )
-        await tx.usage_records.add([revised])
+        await tx.usage_records.add([revised], reason=reason)
         made = await tx.usage_records.last_revision(record.service_id, record.resource, record.since)
         assert made is not None
         return made
@@ -226,77 +281,182 @@ class Records:
     def _base(self, record: UsageRecord, quantity: str) -> int:
         resource = self.resource_of(record)
         try:
-            number = Decimal(quantity)
-            base = resource.base(number)
+            base = resource.base(Decimal(quantity))
         except (InvalidOperation, ValueError) as error:
             raise Refused(
                 "quantity",
                 f"quantity: expected a number of {resource.unit} that is whole in {resource.base_unit}, got {quantity}",
                 status=400,
             ) from error
-        if base < 0:
-            raise Refused("quantity", f"quantity: expected zero or more, got {quantity}", status=400)
+        if not 0 <= base <= MOST:
+            most = resource.rounded(MOST, 0)
+            raise Refused("quantity", f"quantity: expected 0 to {most} {resource.unit}, got {quantity}", status=400)
         return base
 
     async def _recount(self) -> int:
         """New revisions of closed periods for which usage was pushed since."""
-        since = self._clock.now() - timedelta(days=1)
+        now = self._clock.now()
+        mark = (await self._store.read.watermarks.all()).get(LATE_MARK, datetime(1970, 1, 1, tzinfo=UTC))
+        late = await self._store.read.pushed.late_since(mark - LATE_MARGIN if mark.year > 1970 else mark)
         made = 0
-        for (service_id, resource), at in (await self._store.read.pushed.counted_since(since)).items():
+        for (service_id, resource), at in late.items():
             for record in await self._store.read.usage_records.of_pushed(service_id, resource, at):
                 made += await self._recounted(record)
+        async with self._store.transaction() as tx:
+            await tx.watermarks.move({LATE_MARK: now})
         return made
 
     async def _recounted(self, record: UsageRecord) -> int:
-        [ask] = await self._measuring.filled([self._ask(record)])
-        [found] = await self._measuring.measure([ask])
-        if found.seal == record.seal:
+        found = await self._store.read.pushed.events_of_many([record.service_id], record.since, record.until)
+        count = len(found.get((record.service_id, record.resource), []))
+        if count <= record.basis.get(PUSHED, 0):
             return 0
-        fresh = self._record(ask, found)
-        by_hand = bool(record.basis.get(BY_HAND))
-        why = f"{LATE}; before it, a person had corrected the record" if by_hand else fresh.reason or LATE
+        fresh = await self._fresh(record)
+        if fresh is None:
+            basis = {**record.basis, PUSHED: count}
+            revised = replace(record, held=True, reason=LATE_AND_LOST, author="daemon", basis=basis)
+        elif record.basis.get(BY_HAND):
+            why = f"{LATE}; before it, a person had corrected the record"
+            revised = replace(fresh, held=True, reason=f"{why}; {fresh.reason}" if fresh.reason else why)
+        else:
+            revised = replace(fresh, reason=f"{LATE}; {fresh.reason}" if fresh.reason else LATE)
         async with self._store.transaction() as tx:
             await tx.services.lock(record.service_id)
             last = await tx.usage_records.last_revision(record.service_id, record.resource, record.since)
             if last is None or last.revision != record.revision:
                 return 0
-            await tx.usage_records.add(
-                [replace(fresh, revision=record.revision + 1, reason=why, held=by_hand or fresh.held)]
-            )
+            await tx.usage_records.add([replace(revised, revision=record.revision + 1)])
         return 1
+
+    async def _fresh(self, record: UsageRecord) -> UsageRecord | None:
+        """The record as it is measured now; None where it can't be: its samples are gone, or other rules made it."""
+        if not _sealed(record) or record.formula != FORMULA or self._expired(record):
+            return None
+        asks = await self._measuring.filled([_ask(record)])
+        [found] = await self._measuring.measure(asks)
+        return self._record(asks[0], found)
 
     # proving ---------------------------------------------------------------------------------------------------------------------
 
     async def verify(self, records: Sequence[UsageRecord]) -> list[Verdict]:
-        """Recompute each from its samples, by what it was made by."""
-        asks = await self._measuring.filled([self._ask(record) for record in records])
+        """Recompute each from its samples, by what it was made by; at most `AT_ONCE` of them."""
+        services = sorted({record.service_id for record in records})
+        noted = await self._store.read.usage_records.noted(services)
+        broken = dict((await self._store.read.events.broken_links(services))[::-1])
+        found = {record.id: _by_the_log(record, noted[record.service_id], broken) for record in records}
+        by_month: defaultdict[tuple[int, int], list[UsageRecord]] = defaultdict(list)
+        for record in records:
+            if found[record.id] is None:
+                by_month[record.since.year, record.since.month].append(record)
+        for own in by_month.values():  # samples are read from the first begin to the last end
+            found |= {verdict.record.id: verdict for verdict in await self._recomputed(own)}
+        return [verdict for record in records if (verdict := found[record.id]) is not None]
+
+    async def _recomputed(self, records: Sequence[UsageRecord]) -> list[Verdict]:
+        asks = await self._measuring.filled([_ask(record) for record in records])
         measured = await self._measuring.measure(asks)
         return [
-            await self._verdict(record, ask, found) for record, ask, found in zip(records, asks, measured, strict=True)
+            self._verdict(record, self._record(ask, found))
+            for record, ask, found in zip(records, asks, measured, strict=True)
         ]
 
-    async def _verdict(self, record: UsageRecord, ask: Ask, found: Measured) -> Verdict:
-        noted = await self._store.read.usage_records.noted(record)
-        if not noted:
-            return Verdict(record, Proof.BROKEN, ("the audit log does not have it as it is",))
-        if record.formula != FORMULA:
-            return Verdict(record, Proof.OTHER_FORMULA, (f"made by rules {record.formula}, this build has {FORMULA}",))
-        wrong = _differences(record, self._record(ask, found))
+    def _verdict(self, record: UsageRecord, made: UsageRecord) -> Verdict:
+        wrong = _differences(record, made)
         if not wrong:
             return Verdict(record, Proof.INTACT)
-        kept = max(self._keeping.samples_keep, self._keeping.evidence_keep)
-        if record.since < self._clock.now() - kept:
-            return Verdict(record, Proof.EXPIRED, ("samples expired, seal intact",))
+        if self._expired(record):
+            return Verdict(record, Proof.EXPIRED, (EXPIRED,))
         return Verdict(record, Proof.BROKEN, tuple(wrong))
 
-    def _ask(self, record: UsageRecord) -> Ask:
-        return ask_of(record.basis, record.service_id, self.resource_of(record), record.since, record.until)
+    def _expired(self, record: UsageRecord) -> bool:
+        """Some of the days that it looked at may have been dropped: of those before its period, too."""
+        kept = max(self._keeping.samples_keep, self._keeping.evidence_keep)
+        first = min(_ask(record).begin, record.since)
+        return day_at(first) < day_at(self._clock.now() - kept)
 
     def resource_of(self, record: UsageRecord) -> Resource:
-        """Raises Refused when the settings no longer know the resource."""
-        if record.resource not in self._resources:
-            raise Refused("unknown_resource", f"the settings no longer have the resource {record.resource}", status=409)
-        return self._resources[record.resource]
+        """As the settings have it; where they don't have it any more, or count it otherwise, as it was when the record was made."""
+        known = self._resources.get(record.resource)
+        scale = record.basis.get(SCALE, 0)
+        if known is not None and (known.base_unit, known.scale) == (record.base_unit, scale):
+            return known
+        return _as_made(record)
+
+    def shown(self, record: UsageRecord) -> tuple[str, str | None]:
+        """(unit, quantity in it); the base unit where the record names no other that is known."""
+        base = record.base_quantity
+        try:
+            resource = self.resource_of(record)
+            return resource.unit, None if base is None else format(resource.shown(base), "f")
+        except UnitError:
+            return record.base_unit, None if base is None else str(base)
+
+
+def _found(record: UsageRecord | None, record_id: int) -> UsageRecord:
+    if record is None:
+        raise Refused("no_usage_record", f"there is no usage record {record_id}", status=404)
+    return record
+
+
+def _too_large(found: Measured) -> bool:
+    return found.quantity is not None and found.quantity > MOST
+
+
+def _sealed(record: UsageRecord) -> bool:
+    """False for records from before there were seals."""
+    return "sources" in record.basis
+
+
+def _as_made(record: UsageRecord) -> Resource:
+    basis = record.basis
+    kind = Kind(basis.get("kind", Kind.STOCK.value))
+    of = record.resource if kind in (Kind.INTEGRAL, Kind.RATE) else None
+    unit = basis.get(UNIT, record.base_unit)
+    return Resource(record.resource, record.base_unit, basis.get(SCALE, 0), unit, kind, timedelta(), of)
+
+
+def _ask(record: UsageRecord) -> Ask:
+    """What it was measured by, whatever the settings say now."""
+    return ask_of(record.basis, record.service_id, _as_made(record), record.since, record.until)
+
+
+def _behind(terms: Terms, period: Period, marks: Mapping[str, datetime]) -> list[str]:
+    """Sources that have not passed the end of the period."""
+    return [name for name, late in terms.watermarks.items() if name not in marks or marks[name] < period.until + late]
+
+
+def _by_the_log(record: UsageRecord, noted: Sequence[Mapping[str, Any]], broken: Mapping[str, int]) -> Verdict | None:
+    """What the audit log says of a record; None: it has it as it is, and the samples can tell more."""
+    stream = stream_of(record.service_id)
+    if stream in broken:
+        return Verdict(record, Proof.BROKEN, (f"the audit log of {stream} was changed at entry {broken[stream]}",))
+    line = line_of(record)
+    if line not in noted:
+        own = [one for one in noted if all(one[name] == line[name] for name in ("resource", "from", "revision"))]
+        if not own and not _sealed(record) and record.revision == 1:
+            return Verdict(record, Proof.OTHER_FORMULA, ("made before usage records had seals: nothing can be proven",))
+        return Verdict(record, Proof.BROKEN, tuple(_unlike(line, own)))
+    if not _sealed(record):
+        return Verdict(record, Proof.OTHER_FORMULA, ("made before usage records had seals: nothing can be proven",))
+    if record.formula != FORMULA:
+        sentence = f"made by rules {record.formula}, this build has {FORMULA}; the audit log has the record as it is"
+        return Verdict(record, Proof.OTHER_FORMULA, (sentence,))
+    return None
+
+
+def _unlike(line: Mapping[str, Any], noted: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How a record differs from what the audit log has under its name."""
+    if not noted:
+        return ["the audit log does not have it"]
+    was = noted[-1]
+    wrong = [
+        f"{name}: {value} stands in the record, the audit log has {was.get(name)}"
+        for name, value in line.items()
+        if name != "digest" and value != was.get(name)
+    ]
+    return wrong or [
+        "the audit log has it with other details: coverage, counts, classes, author or what it was made by"
+    ]
 
 
 def _periods(terms: Terms, until: datetime) -> list[Period]:
@@ -320,7 +480,7 @@ def _first_end(terms: Terms) -> datetime:
 
 
 def _differences(record: UsageRecord, made: UsageRecord) -> list[str]:
-    names: Collection[str] = ("covered", "samples", "expected", "aside", "corrected", "seal")
+    names = ("covered", "samples", "expected", "aside", "corrected", "seal")
     wrong = [
         f"{name}: {getattr(record, name)} stands in the record, {getattr(made, name)} comes out now"
         for name in names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 
 import structlog
@@ -16,6 +17,9 @@ from daemon.store.days.store import DayStore, day_at
 
 MONTH = timedelta(days=31)
 """How far before its period a record may look for what was counted already."""
+
+LATEST = timedelta(days=7)
+"""How long after its period a reading may come that a record still looks at."""
 
 log = structlog.get_logger(__name__)
 
@@ -49,27 +53,36 @@ class Upkeep:
             return False
 
     async def drop_days(self) -> list[date]:
-        """Drop the days that are older than the settings keep them; those that a usage record rests on live longer."""
+        """Drop the days that are older than the settings keep them.
+
+        Those that a usage record rests on live longer, and those of a period that is still to be closed are never dropped.
+        """
         keeping = self._keeping
         today = day_at(self._clock.now())
-        expired = await self._days.expired(
+        needed = await self._open(today)
+        found = await self._days.expired(
             today, keeping.samples_keep.days, keeping.evidence_keep.days, await self._evidence(today)
         )
+        expired = [day for day in found if day not in needed]
         for day in expired:
             await self._days.drop_day(day)
             log.info("samples.dropped", day=day.isoformat())
         return expired
 
     async def _evidence(self, today: date) -> set[date]:
-        """Days that a record of a closed period looks at, and those of the periods that are still to be closed."""
-        found: set[date] = set()
-        spans: list[tuple[datetime, datetime]] = await self._store.read.usage_records.spans()
+        """Days that a record of a closed period looks at."""
+        spans = await self._store.read.usage_records.spans()
+        return {day for since, until in spans for day in _looked_at(since, until, today)}
+
+    async def _open(self, today: date) -> set[date]:
+        """Days of the periods that are still to be closed."""
         oldest = await self._store.read.services.oldest_open_period()
-        if oldest is not None:
-            spans.append((oldest, self._clock.now()))
-        for since, until in spans:
-            day, last = day_at(since - MONTH - LEVEL_BACK), min(day_at(until + LEVEL_BACK), today)
-            while day <= last:
-                found.add(day)
-                day += timedelta(days=1)
-        return found
+        return set() if oldest is None else set(_looked_at(oldest, self._clock.now(), today))
+
+
+def _looked_at(since: datetime, until: datetime, today: date) -> Iterator[date]:
+    """The days on which a record of that period may rest: before it, for what was counted already, and after it, for what came late."""
+    day, last = day_at(since - MONTH - LEVEL_BACK), min(day_at(until + LATEST), today)
+    while day <= last:
+        yield day
+        day += timedelta(days=1)

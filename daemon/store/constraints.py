@@ -166,3 +166,8 @@ PUSHED: tuple[Rule, ...] = (
     Index("pushed_event_of_service", "pushed_event", "service_id, at"),
     Index("pushed_event_waiting", "pushed_event", "id", "state = 'quarantined'"),
 )
+
+METERING: tuple[Rule, ...] = (
+    Index("pushed_event_counted", "pushed_event", "counted_at", "counted_at IS NOT NULL"),
+    Index("usage_record_held", "usage_record", "id", "held"),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any
 
 from daemon.store.connection import Connection
@@ -56,11 +57,16 @@ class Events:
         rows = await self._c.fetch("SELECT * FROM event WHERE stream = ? ORDER BY seq", stream_of(service_id))
         return [self._shape(row) for row in rows]
 
-    async def broken_links(self) -> list[tuple[str, int]]:
-        """(stream, seq) of every event that does not follow from the one before it; empty means that the log is whole."""
+    async def broken_links(self, service_ids: Collection[int] | None = None) -> list[tuple[str, int]]:
+        """(stream, seq) of every event that does not follow from the one before it; empty means that the log is whole.
+
+        `service_ids`: only the streams of these services.
+        """
         broken = []
         previous: dict[str, tuple[int, str]] = {}
-        for row in await self._c.fetch("SELECT * FROM event ORDER BY stream, seq"):
+        streams = [] if service_ids is None else [stream_of(service_id) for service_id in service_ids]
+        only = "" if service_ids is None else f" WHERE stream IN ({', '.join('?' for _ in streams) or 'NULL'})"
+        for row in await self._c.fetch(f"SELECT * FROM event{only} ORDER BY stream, seq", *streams):  # noqa: S608 - only question marks are put in
             seq, before = previous.get(row["stream"], (0, FIRST))
             shape = self._shape(row)
             body = _body(

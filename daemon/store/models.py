@@ -99,7 +99,7 @@ class ServiceRow(Model):
     closed_until = fields.DatetimeField(null=True)
     """End of its last closed period: up to here usage records exist."""
     closes_at = fields.DatetimeField(null=True)
-    """End of the period that is closed next; null: not worked out yet."""
+    """When its next period can be closed at the earliest; null: not worked out yet."""
     created_at = fields.DatetimeField()
 
     class Meta:

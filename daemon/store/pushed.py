@@ -186,13 +186,14 @@ class PushedUsage:
                 found[row["service_id"], row["second_resource"]].append((at, row["second_quantity"]))
         return dict(found)
 
-    async def counted_since(self, moment: datetime) -> dict[tuple[int, str], datetime]:
-        """(service id, resource) -> earliest time of the events that count since `moment` or later: what came late changes the past."""
+    async def late_since(self, moment: datetime) -> dict[tuple[int, str], datetime]:
+        """(service id, resource) -> earliest time of the events that count since `moment` or later, and lie in a closed period."""
         found: dict[tuple[int, str], datetime] = {}
         for column in ("resource", "second_resource"):
             rows = await self._c.fetch(
-                f"SELECT service_id, {column} AS resource, MIN(at) AS at FROM pushed_event"  # noqa: S608 - column names
-                f" WHERE counted_at >= ? AND {column} IS NOT NULL GROUP BY service_id, {column}",
+                f"SELECT p.service_id, p.{column} AS resource, MIN(p.at) AS at FROM pushed_event p"  # noqa: S608 - column names
+                f" JOIN service s ON s.id = p.service_id WHERE p.counted_at >= ? AND p.at < s.closed_until"
+                f" AND p.{column} IS NOT NULL GROUP BY p.service_id, p.{column}",
                 moment,
             )
             for row in rows:

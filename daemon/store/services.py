@@ -105,9 +105,13 @@ class Services:
         return found
 
     async def to_close(self, now: datetime, *, after: int, limit: int) -> list[Service]:
-        """Services with a period that may have ended, by id."""
+        """Services with a period that may have ended, by id.
+
+        Not those in release: the last reading may lie before the end of the period, and the release closes what is left.
+        """
         rows = await self._c.fetch(
             "SELECT id FROM service WHERE id > ? AND billing_from IS NOT NULL AND (closes_at IS NULL OR closes_at <= ?)"
+            " AND (target IS NULL OR target <> 'released')"
             " AND (state <> 'released' OR closed_until IS NULL OR closed_until < billing_until) ORDER BY id LIMIT ?",
             after, now, limit,
         )  # fmt: skip
@@ -123,7 +127,7 @@ class Services:
         return self._c.moment(rows[0]["at"])
 
     async def closes_at(self, moments: Mapping[int, datetime]) -> None:
-        """When to look at each service again."""
+        """When to look at each service again: as soon as its next period can be closed."""
         await self._c.execute_many(
             "UPDATE service SET closes_at = ? WHERE id = ?", [[at, service_id] for service_id, at in moments.items()]
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from daemon.domain.metering import UsageRecord
 from daemon.store.connection import Connection
-from daemon.store.events import Events
+from daemon.store.events import Events, stream_of
 from daemon.store.models import UsageRecordRow
 
 MICROSECOND = timedelta(microseconds=1)
@@ -19,15 +21,34 @@ def line_of(record: UsageRecord) -> dict[str, Any]:
     """What the audit log keeps of a record: enough to see later that nobody has touched the record itself."""
     return {
         "resource": record.resource,
-        "from": record.since.isoformat(),
-        "until": record.until.isoformat(),
+        "from": record.since.astimezone(UTC).isoformat(),
+        "until": record.until.astimezone(UTC).isoformat(),
         "revision": record.revision,
         "quantity": None if record.base_quantity is None else str(record.base_quantity),
         "unit": record.base_unit,
         "held": record.held,
         "reason": record.reason,
         "seal": record.seal,
+        "digest": _digest(record),
     }
+
+
+def _digest(record: UsageRecord) -> str:
+    """Of everything that the line does not have in words."""
+    rest = {
+        "service": record.service_id,
+        "covered_us": record.covered // MICROSECOND,
+        "samples": record.samples,
+        "expected": record.expected,
+        "classes": dict(record.classes),
+        "formula": record.formula,
+        "aside": record.aside,
+        "corrected": record.corrected,
+        "author": record.author,
+        "basis": dict(record.basis),
+    }
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def to_domain(row: UsageRecordRow) -> UsageRecord:
@@ -84,19 +105,24 @@ def _row(record: UsageRecord, now: datetime) -> UsageRecordRow:
     )
 
 
+_NEWEST = (
+    " AND NOT EXISTS (SELECT 1 FROM usage_record n WHERE n.service_id = r.service_id AND n.resource = r.resource"
+    " AND n.period_from = r.period_from AND n.revision > r.revision)"
+)
+
+
 class UsageRecords:
     def __init__(self, connection: Connection) -> None:
         self._c = connection
 
-    async def add(self, records: Collection[UsageRecord]) -> None:
+    async def add(self, records: Collection[UsageRecord], *, reason: str = "") -> None:
         """Write them, and their seals into the audit log; the same service, resource, start and revision a second time is an error."""
         now = self._c.clock.now()
         await UsageRecordRow.bulk_create([_row(record, now) for record in records], using_db=self._c.db)
         for service_id, author in {(record.service_id, record.author): None for record in records}:
             own = [record for record in records if (record.service_id, record.author) == (service_id, author)]
-            await Events(self._c).add(
-                KIND, service_id=service_id, actor=author, after={"records": [line_of(record) for record in own]}
-            )
+            lines = {"records": [line_of(record) for record in own]}
+            await Events(self._c).add(KIND, service_id=service_id, actor=author, reason=reason, after=lines)
 
     async def get(self, record_id: int) -> UsageRecord | None:
         row = await UsageRecordRow.get_or_none(id=record_id, using_db=self._c.db)
@@ -107,14 +133,17 @@ class UsageRecords:
     ) -> list[UsageRecord]:
         """Newest first, ids below `after` (0: from the newest). `newest`: the last revision of each only."""
         rows = await self._c.fetch(
-            "SELECT r.id FROM usage_record r WHERE r.id < ?"
-            " AND (CAST(? AS bigint) IS NULL OR r.service_id = ?) AND (CAST(? AS integer) IS NULL OR r.held = ?)"
-            " AND (CAST(? AS integer) = 0 OR NOT EXISTS (SELECT 1 FROM usage_record n WHERE n.service_id = r.service_id"
-            " AND n.resource = r.resource AND n.period_from = r.period_from AND n.revision > r.revision))"
-            " ORDER BY r.id DESC LIMIT ?",
-            after or 2**63 - 1, service_id, service_id, held, held, int(newest), limit,
+            f"SELECT r.id FROM usage_record r WHERE r.id < ?"  # noqa: S608 - no values
+            f"{'' if service_id is None else ' AND r.service_id = ?'}{'' if held is None else ' AND r.held = ?'}"
+            f"{_NEWEST if newest else ''} ORDER BY r.id DESC LIMIT ?",
+            after or 2**63 - 1, *([] if service_id is None else [service_id]), *([] if held is None else [held]), limit,
         )  # fmt: skip
         found = await UsageRecordRow.filter(id__in=[row["id"] for row in rows]).using_db(self._c.db).order_by("-id")
+        return [to_domain(row) for row in found]
+
+    async def many(self, ids: Collection[int]) -> list[UsageRecord]:
+        """Those that are there, by id."""
+        found = await UsageRecordRow.filter(id__in=list(ids)).using_db(self._c.db).order_by("id")
         return [to_domain(row) for row in found]
 
     async def last_revision(self, service_id: int, resource: str, since: datetime) -> UsageRecord | None:
@@ -138,10 +167,21 @@ class UsageRecords:
             found[row.period_from] = to_domain(row)
         return list(found.values())
 
-    async def noted(self, record: UsageRecord) -> bool:
-        """Whether the audit log has the record as it is."""
-        events = await Events(self._c).of_service(record.service_id)
-        return any(line_of(record) in event["after"]["records"] for event in events if event["kind"] == KIND)
+    async def noted(self, service_ids: Collection[int]) -> dict[int, list[dict[str, Any]]]:
+        """Service id -> what the audit log has of its records: one `line_of` each, oldest first."""
+        found: dict[int, list[dict[str, Any]]] = {service_id: [] for service_id in service_ids}
+        streams = {stream_of(service_id): service_id for service_id in found}
+        if not streams:
+            return found
+        marks = ", ".join("?" for _ in streams)
+        rows = await self._c.fetch(
+            f"SELECT stream, after FROM event WHERE stream IN ({marks}) AND kind = ? ORDER BY stream, seq",  # noqa: S608 - only question marks are put in
+            *streams, KIND,
+        )  # fmt: skip
+        for row in rows:
+            after = json.loads(row["after"]) if isinstance(row["after"], str) else row["after"]
+            found[streams[row["stream"]]] += after["records"]
+        return found
 
     async def spans(self) -> list[tuple[datetime, datetime]]:
         """The periods that any record is about, each once."""

@@ -249,7 +249,10 @@ async def test_an_event_in_quarantine_stays_there_until_a_person_releases_it(des
     assert await desk.store.read.pushed.quarantined(after=0, limit=10) == []
     [made] = await desk.log("usage.released")
     assert (made["actor"], made["reason"], made["after"]["id"]) == ("token:b", "its clock was wrong", "e-1")
-    late = await desk.store.read.pushed.counted_since(desk.clock.now())
+    assert await desk.store.read.pushed.late_since(desk.clock.now()) == {}
+    async with desk.store.transaction() as tx:
+        await tx.execute("UPDATE service SET closed_until = ?", NOW + timedelta(days=1))
+    late = await desk.store.read.pushed.late_since(desk.clock.now())
     assert late == {(desk.service, "out"): NOW + timedelta(minutes=6)}
 
 

@@ -5,7 +5,9 @@ from tortoise import fields, migrations
 from tortoise.fields.base import OnDelete
 from tortoise.migrations import operations as ops
 
+from daemon.store.constraints import METERING
 from daemon.store.migrations._filled import AddFilled
+from daemon.store.migrations._rules import Rules
 
 
 class Migration(migrations.Migration):
@@ -149,4 +151,5 @@ class Migration(migrations.Migration):
             "UPDATE service SET closed_until = billing_until WHERE state = 'released' AND billing_until IS NOT NULL"
         ),
         ops.DeleteModel(name="SampleBlockRow"),
+        Rules(METERING),
     ]
