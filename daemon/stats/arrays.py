@@ -360,7 +360,7 @@ class _Alike:
         return np.frombuffer(b"".join([plane or zeros for plane in planes]), np.uint8).reshape(-1, length)
 
 
-_ZEROS = bytes((CONSTANT, 0)) * 8
+_ZEROS = bytes((CONSTANT, 0)) * 9
 
 
 def _series(payloads: Sequence[bytes]) -> list[tuple[Ints, Bytes, bytes | None]]:
@@ -402,7 +402,7 @@ def _read_planes(payload: bytes, position: int, flags: int, alike: _Alike) -> No
     alike.planes[0].append(plane)
     length = alike.count - alike.order
     for number in range(1, 9):
-        if payload[position] == CONSTANT and payload.endswith(_ZEROS[: 2 * (9 - number)], position):
+        if payload[position] == CONSTANT and payload[position:] == _ZEROS[2 * number :]:
             for rest in alike.planes[number:]:
                 rest.append(None)
             return

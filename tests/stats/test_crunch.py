@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.stats import arrays, crunch
@@ -36,6 +36,7 @@ def slots(given_readings: Readings) -> list[tuple[int, str, bytes]]:
     ]
 
 
+@settings(deadline=None)
 @given(readings(), readings())
 def test_closing_and_closing_again_keeps_every_sample_and_the_first_of_each_time(
     first: Readings, later: Readings

@@ -29,7 +29,7 @@ def test_a_series_comes_back_exactly(samples: list[tuple[int, int]]) -> None:
     values, classes = [value for value, _ in samples], [cls for _, cls in samples]
     payload = encoded(values, classes)
     assert codec.unpack_series(payload) == (values, bytes(classes), None)
-    found, kinds, presence = arrays._series(payload)
+    found, kinds, presence = arrays._series([payload])[0]
     assert (found.tolist(), kinds.tolist(), presence) == (values, classes, None)
     assert codec.last_of_series(payload) == (values[-1], classes[-1], None)
 
@@ -41,7 +41,7 @@ def test_a_running_total_comes_back_exactly_whatever_it_runs_over(start: int, st
         value = (value + step - LOWEST) % 2**64 + LOWEST
         values.append(value)
     payload = encoded(values, [0] * len(values))
-    assert codec.unpack_series(payload)[0] == values == arrays._series(payload)[0].tolist()
+    assert codec.unpack_series(payload)[0] == values == arrays._series([payload])[0][0].tolist()
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=300).filter(any))
@@ -51,7 +51,7 @@ def test_presence_says_which_times_there_are(shown: list[bool]) -> None:
     payload = encoded([5] * sum(shown), [0] * sum(shown), presence)
     times = [at for at, there in zip(axis, shown, strict=True) if there]
     _, _, found = codec.unpack_series(payload)
-    assert found == presence == arrays._series(payload)[2] == codec.last_of_series(payload)[2]
+    assert found == presence == arrays._series([payload])[0][2] == codec.last_of_series(payload)[2]
     assert codec.chosen(axis, found) == times
     assert arrays._chosen(np.array(axis), found).tolist() == times
     assert codec.last_time(axis, found) == times[-1]
@@ -76,7 +76,7 @@ def test_one_changed_byte_is_noticed(data: st.DataObject) -> None:
     with pytest.raises(Damaged):
         codec.unpack_series(bytes(payload))
     with pytest.raises(Damaged):
-        arrays._series(bytes(payload))
+        arrays._series([bytes(payload)])
 
 
 def test_a_payload_that_is_cut_off_is_noticed() -> None:
@@ -89,6 +89,6 @@ def test_a_payload_that_is_cut_off_is_noticed() -> None:
 def test_a_format_of_the_future_is_noticed() -> None:
     body = bytearray(encoded([1, 2, 4], [0, 0, 0])[4:])
     body[0] = 2
-    for read in (codec.unpack_series, arrays._series):
+    for read in (codec.unpack_series, lambda payload: arrays._series([payload])):
         with pytest.raises(Damaged, match="format 2"):
             read(codec.sealed(bytes(body)))
