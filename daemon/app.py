@@ -134,6 +134,7 @@ class Daemon:
         self.metrics.allocations(await read.allocations.counts())
         self.metrics.outbox_backlog(await read.outbox.backlog())
         self.metrics.tasks_open(await read.tasks.open_counts())
+        self.metrics.low_coverage(await read.alerts.low_coverage())
         self.metrics.lease_margin(self.lease.margin())
         for name, platform in self.fleet.platforms().items():
             left = getattr(platform, "repetitions_left", None)  # a person is asked once
@@ -237,6 +238,7 @@ async def _build(
         records=statistics.records,
         collector=statistics.collector,
         pushed=statistics.pushed,
+        alerts=statistics.alerts,
         health=health,
         metrics=metrics,
         version=version("provisiond"),

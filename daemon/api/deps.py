@@ -13,6 +13,7 @@ from daemon.provisioning.desk import Desk
 from daemon.provisioning.fleet import Fleet
 from daemon.provisioning.idempotency import Answers
 from daemon.provisioning.ordering import Ordering
+from daemon.stats.alerts import AlertDesk
 from daemon.stats.collection import Collector
 from daemon.stats.pushed import PushDesk
 from daemon.stats.records import Records
@@ -39,6 +40,7 @@ class Faces:
     records: Records
     collector: Collector
     pushed: PushDesk
+    alerts: AlertDesk
     health: Health
     metrics: Metrics
     version: str = "0"

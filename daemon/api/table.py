@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from daemon.api import (
+    alerts,
     health,
     links,
     modules,
@@ -22,6 +23,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *plans.ENDPOINTS,
     *orders.ENDPOINTS,
     *services.ENDPOINTS,
+    *alerts.ENDPOINTS,
     *operations.ENDPOINTS,
     *tasks.ENDPOINTS,
     *modules.ENDPOINTS,

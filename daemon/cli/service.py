@@ -11,6 +11,7 @@ from daemon.cli.lazy import Noun, State
 from daemon.cli.usage import resolution_options, show_usage
 from daemon.cli.values import reason_options
 
+ALERTS = ("80", "100", "beyond")
 SERVICE = click.argument("service_id", metavar="ID", type=click.IntRange(1))
 
 
@@ -128,6 +129,38 @@ def events(state: State, service_id: int, limit: int, after: str | None, *, ever
     path = f"/v1/services/{service_id}/events"
     columns = ("NUMBER", "AT", "WHAT", "WHO", "OPERATION", "WHY")
     lists.show(state, path, {}, columns, row, limit=limit, after=after, everything=everything)
+
+
+@service.command("alerts")
+@SERVICE
+@click.option(
+    "--on", "on", multiple=True, type=click.Choice(ALERTS), help="Tell the customer of this. May be repeated."
+)
+@click.option("--off", "off", multiple=True, type=click.Choice(ALERTS), help="Be silent about this. May be repeated.")
+@reason_options
+@click.pass_obj
+def alerts(
+    state: State, service_id: int, on: tuple[str, ...], off: tuple[str, ...], reason: str, key: str | None
+) -> None:
+    """Show, or switch on and off, of which usage the customer hears; and of what was told already."""
+    both = set(on) & set(off)
+    if both:
+        raise click.UsageError(f"{', '.join(sorted(both))} can't be both on and off")
+    path, changes = f"/v1/services/{service_id}/alerts", dict.fromkeys(on, True) | dict.fromkeys(off, False)
+    if changes:
+        body = client.ask(state, "PUT", path, {**changes, "reason": reason}, key=key)
+    else:
+        body = client.ask(state, "GET", path)
+    out.emit(state, body, _alerts)
+
+
+def _alerts(body: dict[str, Any]) -> None:
+    names = {"80": "at 80 %", "100": "at 100 %", "beyond": "beyond 100 %"}
+    out.facts([("service", body["service"]), *((names[name], "on" if body[name] else "off") for name in ALERTS)])
+    if body["reported"]:
+        click.echo()
+        rows = [(one["resource"], one["period"], one["80"], one["100"], one["beyond"]) for one in body["reported"]]
+        out.table(("RESOURCE", "PERIOD", "80 % TOLD", "100 % TOLD", "STEPS BEYOND TOLD"), rows)
 
 
 @service.command("usage")

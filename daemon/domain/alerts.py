@@ -44,6 +44,32 @@ class Switches:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Which thresholds a service wants to hear of; all, unless somebody said otherwise."""
+
+    eighty: bool = True
+    hundred: bool = True
+    beyond: bool = True
+
+    def switches(self, step: int | None) -> Switches:
+        """For a resource whose plan has that step beyond what is included."""
+        return Switches(self.eighty, self.hundred, step if self.beyond else None)
+
+    def changed(self, changes: Mapping[str, bool]) -> Wanted:
+        """With other values of some thresholds, by their names."""
+        return Wanted.from_dict({**self.as_dict(), **changes})
+
+    def as_dict(self) -> dict[str, bool]:
+        """By the names of the thresholds."""
+        return {"80": self.eighty, "100": self.hundred, "beyond": self.beyond}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, bool]) -> Wanted:
+        """A threshold that isn't named is wanted."""
+        return cls(*(data.get(threshold, True) for threshold in Threshold))
+
+
+@dataclass(frozen=True)
 class AlertState:
     """What was reported in the period of that name, carried from round to round.
 
@@ -56,6 +82,11 @@ class AlertState:
     steps: int = 0
     included: int | None = None
     step: int | None = None
+
+    @property
+    def blank(self) -> bool:
+        """Nothing was reported: the same as no state at all."""
+        return not (self.eighty or self.hundred or self.steps)
 
     def for_period(self, period: str) -> AlertState:
         """Itself, or a fresh state when another period began."""

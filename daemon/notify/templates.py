@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-NAMES = ("service_active", "fault", "task")
+NAMES = ("service_active", "fault", "task", "usage_alert", "coverage_alert")
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 

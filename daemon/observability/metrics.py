@@ -74,6 +74,10 @@ class Metrics:
         self._rounds.labels(module, outcome).inc()
         self._samples.labels(module).inc(samples)
 
+    def low_coverage(self, counts: Mapping[str, int]) -> None:
+        """Set whose readings cover too little of the running period: module -> number of services."""
+        _replace(self._low_coverage, (((module,), count) for module, count in counts.items()))
+
     # what must reach people -------------------------------------------------------------------------------------------------
 
     def outbox_backlog(self, count: int) -> None:
@@ -129,6 +133,10 @@ class Metrics:
         self._samples = self._counter("samples", "Samples stored, by module.", "module")
         self._rounds = self._counter(
             "collection_rounds", "Readings of all counters of a module, by outcome.", "module", "outcome"
+        )
+
+        self._low_coverage = self._gauge(
+            "services_low_coverage", "Services whose readings cover too little of the running period.", "module"
         )
 
     def _delivery_metrics(self) -> None:

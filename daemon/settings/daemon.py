@@ -194,7 +194,9 @@ class DaemonSettings(SettingsModel):
     coverage_alert: Annotated[
         Share,
         About(
-            "share of readings below which operators are told", unit="%", why="before bills are held back", later=True
+            "share of the running period that readings must cover; operators are told of services with less",
+            unit="%",
+            why="before bills are held back",
         ),
     ] = 99
     public_url: Annotated[

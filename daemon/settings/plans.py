@@ -26,7 +26,6 @@ class ResourceSettings(SettingsModel):
             "how much of it the plan's own price covers in a period; alerts are measured against it",
             why="nothing is included, and there are no alerts",
             example="10 TiB",
-            later=True,
         ),
     ] = None
     alert_every: Annotated[
@@ -35,7 +34,6 @@ class ResourceSettings(SettingsModel):
             "after all that is included: one more alert at each further so much",
             why="alerts at 80 % and 100 % only",
             example="1 TiB",
-            later=True,
         ),
     ] = None
     percentile: Annotated[

@@ -12,6 +12,7 @@ from daemon.domain.service import Service
 from daemon.settings.loader import Settings
 from daemon.settings.modules import ModuleSettings
 from daemon.stats import crunch
+from daemon.stats.alerts import AlertDesk
 from daemon.stats.collection import Collector, Round, Source
 from daemon.stats.crunch import Heavy
 from daemon.stats.measuring import Measuring
@@ -46,8 +47,16 @@ class Statistics:
         book = Book(settings.resources, _metered(settings, sources()))
         self.records = Records(store, clock, self.measuring, book, settings.resources, keeping)
         self.progress = Progress(clock, self.measuring, heavy)
+        self.alerts = AlertDesk(store, clock, self.progress, self.measuring, settings)
         self.collector = Collector(
-            store, clock, self.days, book, self.progress, lambda: [source for source, _ in sources()], observe
+            store,
+            clock,
+            self.days,
+            book,
+            self.progress,
+            lambda: [source for source, _ in sources()],
+            observe,
+            self.alerts.look,
         )
         self.usage = UsageDesk(store, clock, self.measuring, book)
         self.pushed = PushDesk(store, clock, resources=settings.resources)

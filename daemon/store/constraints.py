@@ -170,4 +170,6 @@ PUSHED: tuple[Rule, ...] = (
 METERING: tuple[Rule, ...] = (
     Index("pushed_event_counted", "pushed_event", "counted_at", "counted_at IS NOT NULL"),
     Index("usage_record_held", "usage_record", "id", "held"),
+    # tortoise makes no constraint of a foreign key that is unique
+    Unique("service_alerts_service", "service_alerts", "service_id"),
 )

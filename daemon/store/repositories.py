@@ -9,6 +9,7 @@ from itertools import count
 
 from daemon.store.accounts import AccessLinks, Tokens
 from daemon.store.addresses import Allocations
+from daemon.store.alerts import Alerts
 from daemon.store.claims import Claims
 from daemon.store.connection import Connection
 from daemon.store.events import Events
@@ -112,6 +113,10 @@ class Repositories(Connection):
     @cached_property
     def pushed(self) -> PushedUsage:
         return PushedUsage(self)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        return Alerts(self)
 
     @cached_property
     def module_health(self) -> ModuleHealth:

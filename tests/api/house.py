@@ -114,6 +114,7 @@ def faces_of(made: World) -> Faces:
         records=made.statistics.records,
         collector=made.statistics.collector,
         pushed=made.statistics.pushed,
+        alerts=made.statistics.alerts,
         health=health,
         metrics=Metrics("0.1.0"),
         version="0.1.0",
