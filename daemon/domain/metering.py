@@ -77,7 +77,7 @@ class Measured:
     `count` of `expected` readings were counted, of all sources together; `classes` says of what quality all were. Of a volume, `aside`
     waits for a person, and `corrected` is what the platform took back at the end of the period after it was billed. `seal` is the hash of
     `seal.seal` over the samples of all sources after `since`, up to and with `until`, the counted ones next to them on both sides, and what
-    was pushed (as class ok). `formula` is the version of the rules.
+    was pushed (as class ok); it is empty where nobody asked for it. `formula` is the version of the rules.
     """
 
     quantity: int | None

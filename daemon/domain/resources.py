@@ -175,6 +175,20 @@ class Kind(StrEnum):
         """Where the counter wraps; None for what never does."""
         return {Kind.COUNTER32: 2**32, Kind.COUNTER64: 2**64}.get(self)
 
+    @property
+    def highest(self) -> int:
+        """The highest reading that can be kept: samples are signed numbers of 64 bits, and only a counter of 64 bits goes beyond them."""
+        return 2**64 - 1 if self is Kind.COUNTER64 else 2**63 - 1
+
+    def stored(self, total: int) -> int:
+        """A reading as it is kept: the upper half of a counter of 64 bits as its two's complement. What can't be kept stays beyond 64 bits."""
+        upper_half = 2**63 <= total <= self.highest
+        return total - 2**64 if upper_half or (self is Kind.COUNTER64 and total < 0) else total
+
+    def total(self, stored: int) -> int:
+        """The reading that was kept."""
+        return stored + 2**64 if self is Kind.COUNTER64 and stored < 0 else stored
+
 
 @dataclass(frozen=True)
 class Resource:

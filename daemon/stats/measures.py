@@ -58,9 +58,9 @@ class Lines:
         return self._judged[key]
 
 
-def measure(packed: Mapping[str, Packed], asks: Iterable[Ask]) -> list[Measured]:
+def measure(packed: Mapping[str, Packed], asks: Iterable[Ask], *, sealed: bool = True) -> list[Measured]:
     lines = Lines(packed)
-    return [rule_of(ask, lines.of(ask)).measured() for ask in asks]
+    return [rule_of(ask, lines.of(ask)).measured(sealed=sealed) for ask in asks]
 
 
 def look(packed: Mapping[str, Packed], looks: Iterable[Look]) -> list[list[Point]]:
@@ -185,7 +185,8 @@ class Rule:
     def corrected(self) -> int:
         return 0
 
-    def measured(self) -> Measured:
+    def measured(self, *, sealed: bool = True) -> Measured:
+        """`sealed`: with the hash that a usage record needs, and nobody who only looks."""
         quantity, classes = self.billed(), self.classes(self.since, self.until)
         return Measured(
             quantity,
@@ -193,7 +194,7 @@ class Rule:
             _counted(classes),
             sum((self.ask.until - self.ask.since) // line.meter.rhythm for line in self.lines),
             classes,
-            self._seal(quantity),
+            self._seal(quantity) if sealed else "",
             self.aside(),
             self.corrected(),
         )
@@ -400,7 +401,8 @@ class Rate(Rule):
             self.spans = [(found.begun, found.ended) for found in self.rates]
         else:
             self.rates = [series.rates(line) for line in lines]
-            self.spans = [(line.begun[line.rated], line.at[line.rated]) for line in lines]
+            rated = [series.run(line.rated) for line in lines]
+            self.spans = [(line.begun[own], line.at[own]) for line, own in zip(lines, rated, strict=True)]
 
     def _daily(self, line: Line) -> Rates:
         """The last value of each local day: the panel's value of a day is whole when the day is over."""

@@ -28,9 +28,9 @@ class Measuring:
         self._days = days
         self._heavy = heavy
 
-    async def measure(self, asks: Sequence[Ask]) -> list[Measured]:
-        """One answer for each, in order. The asks of at most `AT_ONCE` services."""
-        return await self._heavy.run(crunch.measure, await self.packed(asks), list(asks)) if asks else []
+    async def measure(self, asks: Sequence[Ask], *, sealed: bool = True) -> list[Measured]:
+        """One answer for each, in order. The asks of at most `AT_ONCE` services. `sealed`: for usage records, not only to look at."""
+        return await self._heavy.run(crunch.measure, await self.packed(asks), list(asks), sealed) if asks else []
 
     async def look(self, looks: Sequence[Look]) -> list[list[Point]]:
         """One line of points for each, in order."""

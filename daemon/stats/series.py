@@ -2,7 +2,8 @@
 
 Most samples are plain: the total did not fall, no month began and the port could carry what it grew by. Runs of them are arithmetic
 on arrays; only what lies between goes through `quality.classify`, until nothing is doubted any more. Everything is exact: a reading
-fits 64 bits, so does the difference of two, and sums are made of halves of 32 bits.
+fits 63 bits, so does the difference of two, and sums are made of halves of 32 bits. Where a counter of 64 bits goes beyond that, its columns
+are of Python's own numbers.
 
 The rate of an interval is what was used x 8 / seconds, half away from zero to whole bit/s; what was missed, corrected or guessed has a
 volume but no rate. A level holds from its reading until the next one; where rounds were missed it holds for one rhythm and the rest is a
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from daemon.domain.periods import Grain, buckets
 from daemon.domain.quality import NOT_COUNTED, Judged, Meter, Quality, Reading, Standing, classify
 from daemon.domain.resources import Kind
-from daemon.stats.arrays import Bytes, Ints
+from daemon.stats.arrays import Bytes, Ints, Order
 from daemon.store.days.shapes import MICROSECOND, from_us, to_us
 
 Bools = npt.NDArray[np.bool_]
@@ -47,14 +48,14 @@ class Line:
 
     meter: Meter
     at: Ints
-    totals: Ints
+    totals: Numbers
     classes: Bytes
     begun: Ints
-    increments: Ints
+    increments: Numbers
     billed: Bools
     known: Bools
-    aside: Ints
-    corrected: Ints
+    aside: Numbers
+    corrected: Numbers
     standing: Standing | None = None
 
     @property
@@ -80,18 +81,33 @@ class Line:
 
 def judged(at: Ints, totals: Ints, stored: Bytes, meter: Meter) -> Line:
     """Samples in order of time, one per moment, as they were stored. Those stored as late, duplicate or foreign stay so."""
-    count = len(at)
+    count, real = len(at), read(totals, meter.kind)
     line = Line(
-        meter, at, totals, stored.copy(), at.copy(), np.zeros(count, np.int64), np.zeros(count, bool),
-        np.zeros(count, bool), np.zeros(count, np.int64), np.zeros(count, np.int64),
+        meter, at, real, stored.copy(), at.copy(), np.zeros_like(real), np.zeros(count, bool),
+        np.zeros(count, bool), np.zeros_like(real), np.zeros_like(real),
     )  # fmt: skip
     chain = _sorted_out(line)
     if meter.kind.counts_up:
         _count(line, chain)
         _carry_corrections(line, chain)
+        line.increments, line.aside, line.corrected = map(_narrow, (line.increments, line.aside, line.corrected))
     else:
         _watch(line, chain)
     return line
+
+
+def read(stored: Ints, kind: Kind) -> Numbers:
+    """Every reading that was kept; see `Kind.total`."""
+    if kind is Kind.COUNTER64 and len(stored) and stored.min() < 0:
+        return stored.view(np.uint64).astype(object)
+    return stored
+
+
+def _narrow(numbers: Numbers) -> Numbers:
+    """As int64, where all of it fits."""
+    if numbers.dtype == object and len(numbers) and -_HIGHEST <= min(numbers) <= max(numbers) <= _HIGHEST:
+        return numbers.astype(np.int64)
+    return numbers
 
 
 def _sorted_out(line: Line) -> Ints:
@@ -130,10 +146,11 @@ def _watch(line: Line, chain: Ints) -> None:
 
 def _count(line: Line, chain: Ints) -> None:
     """Everything as if it were plain, and then what is not."""
-    at, totals = line.at[chain], line.totals[chain]
+    whole = len(chain) == len(line.at)  # then nothing has to be copied
+    at, totals = (line.at, line.totals) if whole else (line.at[chain], line.totals[chain])
     length, grown = np.diff(at), np.diff(totals)
     plain = _plain(at, length, grown, line.meter)
-    rest = chain[1:]
+    rest = slice(1, None) if whole else chain[1:]
     line.classes[rest] = np.where(length <= _longest(line.meter), Quality.OK.code, Quality.GAP.code)
     line.begun[rest] = at[:-1]
     line.increments[rest] = grown
@@ -142,14 +159,14 @@ def _count(line: Line, chain: Ints) -> None:
     _judge_the_rest(line, chain, totals, np.flatnonzero(~plain) + 1)
 
 
-def _plain(at: Ints, length: Ints, grown: Ints, meter: Meter) -> Bools:
+def _plain(at: Ints, length: Ints, grown: Numbers, meter: Meter) -> Bools:
     plain: Bools = (length > 0) & (grown >= 0)
     if meter.port_speed is not None:
         bytes_per_us = 21 * meter.port_speed / (160 * 10**6) * _SURELY
         plain &= grown <= np.maximum(length, _us(meter.rhythm)) * bytes_per_us
     if meter.kind is Kind.RUNNING_TOTAL and len(at):
-        months = np.searchsorted(_months(int(at[0]), int(at[-1]), meter.zone), at, side="right")
-        plain &= months[1:] == months[:-1]
+        turns = np.searchsorted(at, _months(int(at[0]), int(at[-1]), meter.zone))
+        plain[turns[(turns > 0) & (turns < len(at))] - 1] = False
     return plain
 
 
@@ -170,7 +187,7 @@ def _wraps_unseen(length: Ints, meter: Meter) -> Bools:
     return np.maximum(length, _us(meter.rhythm)) >= min(enough, _HIGHEST)
 
 
-def _judge_the_rest(line: Line, chain: Ints, totals: Ints, special: Ints) -> None:
+def _judge_the_rest(line: Line, chain: Ints, totals: Numbers, special: Order) -> None:
     """`special` are the places in the chain that aren't plain after the one before them."""
     place, standing = 0, None
     while place < len(chain):
@@ -198,7 +215,7 @@ def _simple(standing: Standing) -> bool:
     )
 
 
-def _after(before: Standing, line: Line, run: Ints, totals: Ints) -> Standing:
+def _after(before: Standing, line: Line, run: Ints, totals: Numbers) -> Standing:
     """What is known after a plain run: billed to the first reading that was as high as the last one."""
     last, height = _reading(line, run[-1]), before.billed_to
     if height.total < last.total:
@@ -251,13 +268,14 @@ def rates(line: Line) -> Rates:
     if not line.meter.kind.counts_up:
         none = np.empty(0, dtype=np.int64)
         return Rates(none, none, none)
-    counted = line.counted
+    counted = run(line.counted)
     begun, ended, rated = line.begun[counted], line.at[counted], line.rated[counted]
     volumes = line.increments[counted]
     half = -(-_us(line.meter.rhythm) // 2)
     short = rated & (ended - begun < half)
     if not short.any():
-        return Rates(begun[rated], ended[rated], bits_per_second(volumes[rated], (ended - begun)[rated]))
+        own = run(rated)
+        return Rates(begun[own], ended[own], bits_per_second(volumes[own], ended[own] - begun[own]))
     joined: Numbers = volumes if exact_sum(volumes) <= _HIGHEST else volumes.astype(object)
     begun, joined = begun.copy(), joined.copy()
     for first, last, whole in _groups(begun, ended, rated, np.flatnonzero(short), half):
@@ -266,6 +284,12 @@ def rates(line: Line) -> Rates:
         begun[last] = begun[first]
         joined[last] = joined[first : last + 1].sum()
     return Rates(begun[rated], ended[rated], bits_per_second(joined[rated], (ended - begun)[rated]))
+
+
+def run(chosen: Bools) -> Bools | slice:
+    """The same choice as a slice, where it has no holes: nothing has to be copied then."""
+    count, first = int(np.count_nonzero(chosen)), int(chosen.argmax()) if len(chosen) else 0
+    return slice(first, first + count) if chosen[first : first + count].all() else chosen
 
 
 def _groups(
@@ -287,9 +311,15 @@ def bits_per_second(volumes: Numbers, lengths: Ints) -> Numbers:
     """Of bytes in microseconds."""
     if not len(volumes):
         return np.empty(0, dtype=np.int64)
+    highest, shortest, longest = int(volumes.max()), int(lengths.min()), int(lengths.max())
+    if volumes.dtype != object and highest * 16 * 10**6 + longest <= _HIGHEST:
+        # One length for all is one divisor, which costs a tenth.
+        equal: Ints | int = longest if shortest == longest else lengths
+        found: Numbers = (volumes * (16 * 10**6) + equal) // (2 * equal)
+        return found
     numbers: Numbers = volumes
     # The highest number in between is 8 000 000 times the volume of one microsecond, or 16 000 000 times the length.
-    if int(volumes.max()) // int(lengths.min()) >= _HIGHEST // 2**24 or int(lengths.max()) >= _HIGHEST // 2**25:
+    if highest // shortest >= _HIGHEST // 2**24 or longest >= _HIGHEST // 2**25:
         numbers, lengths = volumes.astype(object), lengths.astype(object)
     whole, part = numbers // lengths, numbers % lengths
     bits: Numbers = whole * (8 * 10**6) + (part * (16 * 10**6) + lengths) // (2 * lengths)
@@ -322,7 +352,7 @@ def levels(line: Line, until: int | None = None) -> Levels:
     elif len(at):
         gaps = np.diff(at) > _longest(line.meter)
         ended[:-1][gaps] = at[:-1][gaps] + _us(line.meter.rhythm)
-    return Levels(at, ended, line.totals[counted])
+    return Levels(at, ended, line.totals[counted].astype(np.int64, copy=False))
 
 
 # Sums.

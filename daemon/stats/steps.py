@@ -65,7 +65,7 @@ def _drawn(drawing: Drawing, rule: Rule) -> Drawn:
         _sample_columns(drawing, rule) if drawing.samples else _point_columns(drawing, steps_of(drawing.look, rule))
     )
     count = len(next(iter(columns.values())))
-    return Drawn(rule.measured() if drawing.measured else None, count, _written(drawing.form, columns))
+    return Drawn(rule.measured(sealed=False) if drawing.measured else None, count, _written(drawing.form, columns))
 
 
 def steps_of(look: Look, rule: Rule) -> Steps:

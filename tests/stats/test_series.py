@@ -46,14 +46,16 @@ COUNTERS = {
 # Samples.
 
 
-def packed(samples: Iterable[Sample]) -> Packed:
+def packed(samples: Iterable[Sample], kind: Kind) -> Packed:
     """As the store gives them: the slots of open days."""
     days: dict[date, PackedDay] = {}
     for sample in samples:
         at = to_us(sample.at)
         day = days.setdefault(day_of(at), PackedDay(day_of(at), "here"))
         code = 0 if sample.stored is None else sample.stored.code
-        day.slots.append((at, SERVICE // codec.BLOCK, codec.pack_slot([(SERVICE % codec.BLOCK, sample.total, code)])))
+        day.slots.append(
+            (at, SERVICE // codec.BLOCK, codec.pack_slot([(SERVICE % codec.BLOCK, kind.stored(sample.total), code)]))
+        )
     return Packed((SERVICE,), to_us(datetime(2020, 1, 1, tzinfo=UTC)), to_us(FAR), [days[day] for day in sorted(days)])
 
 
@@ -64,19 +66,26 @@ def ask(resource: Resource | str, since: datetime, until: datetime, *meters: Met
     return Ask(Billable(SERVICE, found, sources, **more), since, until, T0 - 400 * DAY, FAR, tuple(pushed))
 
 
+def stored(asked: Ask, samples: Sequence[Sequence[Sample]]) -> dict[str, Packed]:
+    kinds = [source.meter.kind for source in asked.billable.sources] or [Kind.GAUGE] * len(samples)
+    return {f"m{number}": packed(one, kind) for number, (one, kind) in enumerate(zip(samples, kinds, strict=True))}
+
+
 def measured(asked: Ask, *samples: Sequence[Sample]) -> Measured:
-    (found,) = crunch.measure({f"m{number}": packed(one) for number, one in enumerate(samples)}, [asked])
+    (found,) = crunch.measure(stored(asked, samples), [asked])
+    (unsealed,) = crunch.measure(stored(asked, samples), [asked], False)
+    assert unsealed == replace(found, seal="")
     return found
 
 
 def looked(asked: Ask, step: Grain | timedelta | None, *samples: Sequence[Sample], zone=UTC) -> list[Point]:
-    (found,) = crunch.look({f"m{number}": packed(one) for number, one in enumerate(samples)}, [Look(asked, step, zone)])
+    (found,) = crunch.look(stored(asked, samples), [Look(asked, step, zone)])
     return found
 
 
 def line_of(samples: Sequence[Sample], meter: Meter) -> series.Line:
     at = np.array([to_us(sample.at) for sample in samples], dtype=np.int64)
-    totals = np.array([sample.total for sample in samples], dtype=np.int64)
+    totals = np.array([meter.kind.stored(sample.total) for sample in samples], dtype=np.int64)
     stored = np.array([sample.stored.code if sample.stored else 0 for sample in samples], dtype=np.uint8)
     return series.judged(at, totals, stored, meter)
 
@@ -98,7 +107,9 @@ def levels(*values: int | None, start: datetime = T0) -> list[Sample]:
 
 # Nasty series.
 
-GROWTH = st.one_of(st.just(0), st.integers(0, 100), st.integers(0, 400_000_000), st.integers(0, 2**62))
+GROWTH = st.one_of(
+    st.just(0), st.integers(0, 100), st.integers(0, 400_000_000), st.integers(0, 2**62), st.integers(2**62, 2**64)
+)
 ROUND = st.tuples(
     st.sampled_from(["grow"] * 8 + ["same", "same", "corrected", "fall", "fall", "back", "anything", "wrap", "negative", "bound"]),
     GROWTH,
@@ -121,7 +132,9 @@ STARTS = st.sampled_from(
 def nasty(draw: st.DrawFn, kinds: Sequence[Kind] = tuple(COUNTERS)) -> tuple[list[Sample], Meter]:
     kind = draw(st.sampled_from(kinds))
     meter = Meter(kind, FIVE, draw(st.sampled_from([10**7, 10**9, 10**10, None, 0])), draw(st.sampled_from(ZONES)))
-    at, total = draw(STARTS) + draw(st.integers(0, 400)) * timedelta(seconds=1), draw(st.integers(0, 2**33))
+    starts = st.one_of(st.integers(0, 2**33), *(st.integers(top - 2**31, top - 1) for top in (2**63, 2**64)))
+    at = draw(STARTS) + draw(st.integers(0, 400)) * timedelta(seconds=1)
+    total = min(draw(starts), meter.kind.highest)
     samples, shown = [Sample(at, total)], [total]
     for event, growth, time, stored in draw(st.lists(ROUND, max_size=40)):
         at += time
@@ -143,10 +156,10 @@ def _next(event: str, total: int, growth: int, shown: list[int], meter: Meter, t
         "back": max(shown[-3:]),
         "anything": growth,
         "wrap": (base + growth) % (meter.kind.modulus or 2**40),
-        "negative": -growth - 1,
+        "negative": base if meter.kind is Kind.COUNTER64 else -min(growth, HIGHEST) - 1,
         "bound": base + 21 * (meter.port_speed or 0) * (max(time, FIVE) // US) // (160 * 10**6) + growth % 2,
     }[event]
-    return min(found, HIGHEST)
+    return min(found, meter.kind.highest)
 
 
 SPANS = st.tuples(st.integers(-600, 12_000), st.integers(0, 12_000))
@@ -509,7 +522,7 @@ def test_standings_let_somebody_go_on_where_the_series_ended(given_samples, seco
     samples, meter = given_samples
     since, until = span_of(samples, seconds)
     asked = ask(COUNTERS[meter.kind], since, until, meter)
-    ((known, quantity, covered),) = crunch.standings({"m0": packed(samples)}, [asked])
+    ((known, quantity, covered),) = crunch.standings(stored(asked, [samples]), [asked])
     found = measured(asked, samples)
     assert (quantity, covered) == (found.quantity, found.covered)
     assert known == {"m0": list(judge(samples, meter))[-1].standing}
