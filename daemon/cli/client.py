@@ -54,13 +54,29 @@ def fetch(
     key: str | None = None,
 ) -> Any:
     """The answer of the daemon; raises Problem for what it refuses. Without a daemon the command ends."""
+    return _answered(state, method, path, body, query or {}, key)[0]
+
+
+def as_csv(state: State, path: str, query: dict[str, Any]) -> tuple[str, str | None]:
+    """What the daemon says as CSV, and the cursor of the next page, or the end of the command."""
+    try:
+        _, text, following = _answered(state, "GET", path, None, {**query, "format": "csv"}, None)
+    except Problem as problem:
+        refuse(state, problem.body)
+    return text, following
+
+
+def _answered(
+    state: State, method: str, path: str, body: Any, query: dict[str, Any], key: str | None
+) -> tuple[Any, str, str | None]:
+    """JSON, text, cursor of the next page."""
     import asyncio
 
     import aiohttp
 
     place = socket_path(state)
     try:
-        return asyncio.run(_request(place, method, path, body, query or {}, key))
+        return asyncio.run(_request(place, method, path, body, query, key))
     except aiohttp.ClientConnectorError as error:
         _no_daemon(state, place, error.os_error)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -69,7 +85,9 @@ def fetch(
         sys.exit(exits.FAILED)
 
 
-async def _request(place: Path, method: str, path: str, body: Any, query: dict[str, Any], key: str | None) -> Any:
+async def _request(
+    place: Path, method: str, path: str, body: Any, query: dict[str, Any], key: str | None
+) -> tuple[Any, str, str | None]:
     import aiohttp
 
     from daemon.coremanager.transport import Session
@@ -86,7 +104,17 @@ async def _request(place: Path, method: str, path: str, body: Any, query: dict[s
         if answer.status >= 400:
             unknown = {"detail": f"the daemon answered with status {answer.status}", "code": "http", "errors": []}
             raise Problem(unknown | found)
-        return found
+        return found, text, _cursor(answer.headers.get("Link", ""))
+
+
+def _cursor(link: str) -> str | None:
+    """The `after` of `</v1/...?after=...>; rel="next"`."""
+    from urllib.parse import parse_qs, urlsplit
+
+    address, _, relation = link.partition(">;")
+    if relation.strip() != 'rel="next"':
+        return None
+    return parse_qs(urlsplit(address.removeprefix("<")).query).get("after", [None])[0]
 
 
 def refuse(state: State, problem: dict[str, Any], places: dict[str, str] | None = None) -> NoReturn:

@@ -20,6 +20,7 @@ class State:
     config: Path = DEFAULT_CONFIG
     socket: Path | None = None
     json: bool = False
+    csv: bool = False
 
     @property
     def command(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from daemon.cli import client, out
+from daemon.cli import client, csvout, out
 from daemon.cli.lazy import State
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -15,7 +15,8 @@ MOST = 500
 
 
 def page_options(command: F) -> F:
-    """`--limit`, `--after` and `--all`."""
+    """`--limit`, `--after`, `--all` and `--csv`."""
+    command = csvout.option(command)
     command = click.option("--all", "everything", is_flag=True, help="All pages.")(command)
     command = click.option("--after", help="Go on after this cursor.")(command)
     return click.option("--limit", type=click.IntRange(1, MOST), default=50, show_default=True)(command)
@@ -33,10 +34,14 @@ def show(
     everything: bool = False,
 ) -> None:
     """Ask for a list and show it."""
-    body = client.ask(state, "GET", path, query={**query, "limit": MOST if everything else limit, "after": after})
+    query = {**query, "limit": MOST if everything else limit}
+    if state.csv:
+        csvout.emit(state, path, {**query, "after": after}, everything=everything)
+        return
+    body = client.ask(state, "GET", path, query={**query, "after": after})
     items, following = body["items"], body["next"]
     while everything and following is not None:
-        body = client.ask(state, "GET", path, query={**query, "limit": MOST, "after": following})
+        body = client.ask(state, "GET", path, query={**query, "after": following})
         items, following = items + body["items"], body["next"]
 
     def human(_body: Any) -> None:

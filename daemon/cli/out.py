@@ -70,6 +70,37 @@ def table(columns: Sequence[str], rows: Iterable[Row]) -> None:
         _aligned([list(columns), *cells])
 
 
+def width(elsewhere: int) -> int:
+    """Of the terminal."""
+    if not sys.stdout.isatty():
+        return elsewhere
+    import shutil
+
+    return shutil.get_terminal_size((elsewhere, 24)).columns
+
+
+def can_show(text: str) -> bool:
+    """Whether the terminal knows these characters."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def drawing(lines: Sequence[str]) -> None:
+    """A heading, a picture in colour where there is colour, and a last line of text."""
+    if not sys.stdout.isatty():
+        click.echo("\n".join(lines))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    for number, line in enumerate(lines):
+        console.print(Text(line, style="cyan" if 0 < number < len(lines) - 1 else ""))
+
+
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:
     """One thing, a line for each of its facts."""
     shown = [(name, cell(value)) for name, value in pairs]

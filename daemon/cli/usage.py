@@ -8,20 +8,45 @@ from typing import Any, BinaryIO, TypeVar
 
 import click
 
-from daemon.cli import client, lists, out
+from daemon.cli import client, csvout, lists, out, records
 from daemon.cli.lazy import Noun, State
 from daemon.domain.errors import Refused
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+GRAINS = ("hour", "day", "week", "month", "quarter", "half_year", "year")
+
+
 def resolution_options(command: F) -> F:
-    """`--from`, `--until` and `--resolution`."""
+    """`--from`, `--until`, `--resolution` and `--csv`."""
     command = click.option(
-        "--resolution", type=click.Choice(("raw", "hour", "day", "month")), default="day", show_default=True
+        "--resolution",
+        type=click.Choice(("raw", *GRAINS)),
+        default="day",
+        show_default=True,
+        help="How long a line is.",
     )(command)
+    return _range_options(csvout.option(command))
+
+
+def _range_options(command: F) -> F:
     command = click.option("--until", help="ISO 8601 with an offset; without it: the end of billing, or now.")(command)
     return click.option("--from", "since", help="ISO 8601 with an offset; without it: the start of billing.")(command)
+
+
+def period_option(command: F) -> F:
+    """`--period`."""
+    text = "Instead: a period of the billing zone, such as 2026-11, 2026-W47, 2026-Q4, today, 'last month'."
+    return click.option("--period", metavar="NAME", help=text)(command)
+
+
+SERVICE = click.argument("service_id", metavar="SERVICE", type=click.IntRange(1))
+STEP = click.option(
+    "--resolution",
+    metavar="STEP",
+    help="A duration such as 5m or 6h, or hour to year; without it: a good one for the time.",
+)
 
 
 @click.group(cls=Noun)
@@ -30,55 +55,137 @@ def usage() -> None:
 
 
 @usage.command("show")
-@click.argument("service_id", metavar="SERVICE", type=click.IntRange(1))
+@SERVICE
+@period_option
 @resolution_options
 @click.pass_obj
-def show(state: State, service_id: int, since: str | None, until: str | None, resolution: str) -> None:
+def show(
+    state: State, service_id: int, since: str | None, until: str | None, resolution: str, period: str | None
+) -> None:
     """What a service used."""
-    show_usage(state, service_id, since, until, resolution)
+    show_usage(state, service_id, since, until, resolution, period)
 
 
-def show_usage(state: State, service_id: int, since: str | None, until: str | None, resolution: str) -> None:
-    query = {"from": since, "until": until, "resolution": resolution}
-    body = client.ask(state, "GET", f"/v1/services/{service_id}/usage", query=query)
+def show_usage(
+    state: State, service_id: int, since: str | None, until: str | None, resolution: str, period: str | None = None
+) -> None:
+    query = {"from": since, "until": until, "period": period, "resolution": resolution}
+    path = f"/v1/services/{service_id}/usage"
+    if state.csv:
+        csvout.emit(state, path, query)
+        return
+    out.emit(state, client.ask(state, "GET", path, query=query), _usage)
+
+
+def _usage(body: dict[str, Any]) -> None:
+    rows = [
+        (
+            r["resource"],
+            _local(body, p["from"]),
+            _local(body, p["until"]),
+            p["value"],
+            r["unit"],
+            _percent(p["coverage"]),
+        )
+        for r in body["resources"]
+        for p in r["points"]
+    ]
+    out.table(("RESOURCE", "FROM", "UNTIL", "USED", "UNIT", "KNOWN"), rows)
+    click.echo()
+    totals = [(r["resource"], r["total"], r["unit"], _percent(r["coverage"])) for r in body["resources"]]
+    out.table(("RESOURCE", "TOTAL", "UNIT", "KNOWN"), totals)
+    if body["from"] is not None:
+        click.echo(f"\n{_local(body, body['from'])} to {_local(body, body['until'])}, times of {body['zone']}")
+
+
+def _percent(share: str | None) -> str | None:
+    return None if share is None else f"{share} %"
+
+
+def _local(body: dict[str, Any], text: str) -> str:
+    """A time of the billing zone, with its offset: the hour that comes twice has two."""
+    from datetime import datetime
+
+    from daemon.cli.graph import zone_of
+
+    return f"{datetime.fromisoformat(text).astimezone(zone_of(body)):%Y-%m-%d %H:%M:%S%z}"
+
+
+@usage.command("samples")
+@SERVICE
+@click.argument("metric", metavar="METRIC")
+@period_option
+@click.option(
+    "--resolution",
+    default="raw",
+    show_default=True,
+    metavar="STEP",
+    help="raw, a duration such as 5m, or hour to year.",
+)
+@csvout.option
+@_range_options
+@click.pass_obj
+def samples(
+    state: State,
+    service_id: int,
+    metric: str,
+    since: str | None,
+    until: str | None,
+    resolution: str,
+    period: str | None,
+) -> None:
+    """The samples of one metric as they were read, or its line in steps."""
+    query = {"metric": metric, "from": since, "until": until, "period": period, "resolution": resolution}
+    path = f"/v1/services/{service_id}/samples"
+    if state.csv:
+        csvout.emit(state, path, query)
+        return
 
     def human(body: dict[str, Any]) -> None:
-        rows = [
-            (r["resource"], out.moment(p["from"]), out.moment(p["until"]), p["value"], r["unit"])
-            for r in body["resources"]
-            for p in r["points"]
-        ]
-        out.table(("RESOURCE", "FROM", "UNTIL", "USED", "UNIT"), rows)
-        click.echo()
-        totals = [(r["resource"], r["total"], r["unit"], f"{r['coverage'] or '-'} %") for r in body["resources"]]
-        out.table(("RESOURCE", "TOTAL", "UNIT", "KNOWN"), totals)
+        columns = body["columns"]
+        times = {"at", "from", "until"}
+        cells = [[_local(body, v) for v in values] if name in times else values for name, values in columns.items()]
+        out.table([name.upper().replace("_", " ") for name in columns], list(zip(*cells, strict=True)))
+        beside = f", rates or levels in {body['rate_unit']}" if body["rate_unit"] else ""
+        click.echo(f"\n{body['metric']} in {body['unit']} ({body['base_unit']}){beside}, times of {body['zone']}")
 
-    out.emit(state, body, human)
+    out.emit(state, client.ask(state, "GET", path, query=query), human)
 
 
-@usage.command("records")
-@click.option("--service", type=click.IntRange(1), help="Only records of this service.")
-@lists.page_options
+@usage.command("graph")
+@SERVICE
+@click.argument("resource", metavar="RESOURCE")
+@period_option
+@STEP
+@_range_options
 @click.pass_obj
-def records(state: State, service: int | None, limit: int, after: str | None, *, everything: bool) -> None:
-    """What bills rest on: closed quantities, newest first."""
+def graph(
+    state: State,
+    service_id: int,
+    resource: str,
+    since: str | None,
+    until: str | None,
+    resolution: str | None,
+    period: str | None,
+) -> None:
+    """What a service used, drawn: rates of traffic, or levels, over time; gaps stay empty."""
+    if resolution == "raw":
+        raise click.BadParameter("expected a duration such as 15m, or hour to year", param_hint="--resolution")
+    query = {"metric": resource, "from": since, "until": until, "period": period, "resolution": resolution}
+    body = client.ask(state, "GET", f"/v1/services/{service_id}/samples", query=query)
+    out.emit(state, body, _graph)
 
-    def row(item: dict[str, Any]) -> out.Row:
-        return (
-            item["id"],
-            item["service"],
-            item["resource"],
-            out.moment(item["from"]),
-            out.moment(item["until"]),
-            f"{item['quantity']} {item['unit']}",
-            f"{item['coverage'] or '-'} %",
-            item["revision"],
-        )
 
-    columns = ("ID", "SERVICE", "RESOURCE", "FROM", "UNTIL", "QUANTITY", "KNOWN", "REVISION")
-    lists.show(
-        state, "/v1/usage-records", {"service": service}, columns, row, limit=limit, after=after, everything=everything
-    )
+def _graph(body: dict[str, Any]) -> None:
+    from daemon.cli import graph as graphs
+
+    found = graphs.graph_of(body)
+    if found is None:
+        click.echo("nothing was billed in this time")
+        return
+    encodable = out.can_show(graphs.BLOCKS)
+    drawn = graphs.lines(found, out.width(graphs.ELSEWHERE), graphs.BLOCKS if encodable else graphs.PLAIN)
+    out.drawing(drawn)
 
 
 @usage.command("poll")
@@ -184,3 +291,7 @@ def release(state: State, event_id: int, reason: str) -> None:
 def discard(state: State, event_id: int, reason: str) -> None:
     """Decide that an event never counts."""
     _decide(state, "discard", event_id, reason)
+
+
+for _command in records.COMMANDS:
+    usage.add_command(_command)

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from tests.benchmarks import collection, ledger, orders, process, pushed, steps
+from tests.benchmarks import collection, ledger, orders, process, pushed, samples, steps
 from tests.benchmarks.figures import Figure, machine, write_json
 
 Benchmark = Callable[[], Coroutine[Any, Any, list[Figure]]]
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "collection": collection.measure,
     "ledger": ledger.measure,
     "pushed": pushed.measure,
+    "samples": samples.measure,
     "steps": steps.measure,
     "orders": orders.measure,
 }
