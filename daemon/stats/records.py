@@ -251,7 +251,7 @@ class Records:
         """A new revision: with `quantity` (shown units, exact) a corrected one, without it the same, accepted as it is.
 
         Refused when the record is not there (404), was revised already or has nothing to accept (409), or for a quantity that is no whole
-        number of base units (400).
+        number of base units (422).
         """
         record = _found(await tx.usage_records.get(record_id), record_id)
         await tx.services.lock(record.service_id)
@@ -282,15 +282,14 @@ class Records:
         resource = self.resource_of(record)
         try:
             base = resource.base(Decimal(quantity))
-        except (InvalidOperation, ValueError) as error:
-            raise Refused(
-                "quantity",
-                f"quantity: expected a number of {resource.unit} that is whole in {resource.base_unit}, got {quantity}",
-                status=400,
-            ) from error
+        except (InvalidOperation, UnitError):
+            base = -1
         if not 0 <= base <= MOST:
-            most = resource.rounded(MOST, 0)
-            raise Refused("quantity", f"quantity: expected 0 to {most} {resource.unit}, got {quantity}", status=400)
+            why = (
+                f"expected a number of {resource.unit} that is whole in {resource.base_unit}, from 0 on; got {quantity}"
+            )
+            error = {"field": "quantity", "code": "quantity", "message": why}
+            raise Refused("quantity", f"quantity: {why}", errors=[error])
         return base
 
     async def _recount(self) -> int:
