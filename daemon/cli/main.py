@@ -18,7 +18,7 @@ COMMANDS: dict[str, Later] = {
     "demo": Later(
         "daemon.cli.demo",
         "demo",
-        "Show the main job: order, provision, count, release, and sell the same server again.",
+        "Show the main job end to end, and a month counted to the byte.",
     ),
     "sandbox": Later("daemon.cli.sandbox", "sandbox", "Run simulated panels to try things on."),
     "plan": Later("daemon.cli.plan", "plan", "What is sold."),

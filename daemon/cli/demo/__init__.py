@@ -11,10 +11,12 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from daemon.cli.demo import month, order
 from daemon.cli.demo.outcome import DemoError
 from daemon.cli.lazy import JsonCommand, State
+from daemon.domain.errors import ProvisiondError
 
 PARTS = ("order", "month")
 
@@ -28,14 +30,18 @@ PARTS = ("order", "month")
 )
 @click.pass_obj
 def demo(state: State, only: str | None, *, miscount: bool) -> None:
-    """Show the main job (order, provision, count, release, sell the same server again), and a month counted to the byte."""
+    """Show the main job end to end, and a month counted to the byte.
+
+    First the real daemon on simulated panels: order, provision, count, release, and the same server sold again. Then a month on a
+    virtual clock, whose usage records are compared with what the simulated servers really sent.
+    """
     console = Console(quiet=state.json)
     answer: dict[str, Any] = {"ok": True, "error": None}
     try:
         asyncio.run(_demo(console, [only] if only else PARTS, miscount=miscount))
-    except DemoError as error:
+    except (DemoError, ProvisiondError) as error:
         answer = {"ok": False, "error": str(error)}
-        console.print(f"[red]The demo failed:[/] {error}")
+        console.print(f"[red]The demo failed:[/] {escape(str(error))}")
     if state.json:
         click.echo(json.dumps(answer))
     if not answer["ok"]:
