@@ -302,7 +302,8 @@ def _schedule(
 ) -> None:
     """What comes back by itself: a collection round per module, the outbox, a look at ill systems."""
     base = settings.daemon
-    for module in statistics.collector.modules:
+    for module in fleet.carriers:
+        # Those without a panel as well: a round looks at what was pushed for their services.
         own = settings.module(module)
         every = (own.poll_every if own and own.poll_every else base.poll_every).total_seconds()
 
