@@ -29,7 +29,6 @@ _SHOWN = re.compile(rf"{_NUMBER.pattern} ?([A-Za-z/]{{1,12}})?", re.ASCII)
 _NEGATIVE = re.compile(rf"-{_NUMBER.pattern}", re.ASCII)
 _ROWS_PER_TURN = 1000
 """Rows read before the loop gets its turn: a millisecond or two."""
-_STORABLE = 2**63 - 1
 _MOST = {"rate": ("Tbit/s", 100), "power": ("MW", 1)}
 """More than this, of one server, is no reading but nonsense; of what isn't named here: whatever can be stored."""
 
@@ -182,8 +181,9 @@ def _per(resource: Resource, unit: str) -> Fraction:
 
 
 def _most(resource: Resource) -> int:
-    unit, number = _MOST.get(unit_named(resource.base_unit).dimension, (resource.base_unit, _STORABLE))
-    return min(_STORABLE, int(number * _per(resource, unit)))
+    storable = resource.kind.highest
+    unit, number = _MOST.get(unit_named(resource.base_unit).dimension, (resource.base_unit, storable))
+    return min(storable, int(number * _per(resource, unit)))
 
 
 async def measurement(doc: Doc, at: datetime, layout: Layout) -> Measurement:
