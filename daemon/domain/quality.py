@@ -192,7 +192,7 @@ def classify(previous: Standing | Reading | None, current: Reading, meter: Meter
         in_time = meter.in_time(standing.newest.at, current.at)
         quality = Quality.OK if in_time else Quality.GAP
         return Judged(current, quality, None, in_time, standing.newest.at, Standing.of(current))
-    began = _month_began(standing.believed.at, current.at, meter)
+    began = month_began(standing.believed.at, current.at, meter)
     if began is not None:
         return _new_month(standing, current, meter, began)
     return _doubt_settled(standing, current, meter) or _compared(standing, current, meter)
@@ -202,7 +202,7 @@ def _uncounted(current: Reading, quality: Quality, standing: Standing | None) ->
     return Judged(current, quality, None, False, None, standing)
 
 
-def _month_began(before: datetime, after: datetime, meter: Meter) -> datetime | None:
+def month_began(before: datetime, after: datetime, meter: Meter) -> datetime | None:
     """The start of the platform's month that `after` is in, when it lies between the two."""
     if meter.kind is not Kind.RUNNING_TOTAL:
         return None

@@ -14,6 +14,7 @@ import structlog
 from daemon.domain.clock import Clock
 from daemon.domain.errors import ProvisiondError, Unhealthy
 from daemon.domain.quality import NOT_COUNTED, Quality, Reading
+from daemon.domain.resources import Kind
 from daemon.domain.service import State
 from daemon.modules.base import Measurement, Report
 from daemon.stats.progress import Progress
@@ -78,7 +79,7 @@ class Round:
 Kept = dict[str, dict[int, tuple[int, int]]]
 """Metric -> service -> (value, class)."""
 Then = Callable[[Sequence[Terms]], Awaitable[None]]
-"""What is done once a round is stored: alerts."""
+"""What is done once a round is stored, or brought nothing: alerts."""
 
 
 class Collector:
@@ -148,6 +149,7 @@ class Collector:
         sold = frozenset(metric for own in terms.values() for metric in own.meters)
         measured, problems = await self._measured(source, sold)
         if not measured:
+            await self._looked(terms)
             return Round(source.name, problems=tuple(problems))
         await self._remember(source.name, measured, terms)
         # read again: a server may have changed hands while the panel worked
@@ -171,14 +173,18 @@ class Collector:
             problems.append(f"{tally.missing} services have no reading")
         if problems:
             log.warning("collection.incomplete", module=source.name, problems=problems[:10], count=len(problems))
-        if self._then is not None:
-            await self._progress.catch_up()
-            await self._then(list(terms.values()))
+        await self._looked(terms)
         return tally.round(source.name, problems)
 
     def _told(self, made: Round) -> Round:
         self._observe(made)
         return made
+
+    async def _looked(self, terms: Mapping[int, Terms]) -> None:
+        """After a round that brought nothing as well: the time without readings grows."""
+        if self._then is not None:
+            await self._progress.catch_up(terms)
+            await self._then(list(terms.values()))
 
     async def _noted(self, module: str, measured: Sequence[tuple[str, Measurement]]) -> None:
         async with self._store.transaction() as tx:
@@ -244,7 +250,10 @@ class Collector:
         unknown = [one for one in self._progress.without(metric, terms.keys()) if metric in terms[one].meters]
         if unknown:
             found = await self._days.last(metric, unknown, at, at - LAST_WITHIN)
-            counted = {one: Reading(s.at, s.value) for one, s in found.items() if s.cls not in UNCOUNTED}
+            kinds = {one: terms[one].meters[metric].kind for one in found}
+            counted = {
+                one: Reading(s.at, kinds[one].total(s.value)) for one, s in found.items() if s.cls not in UNCOUNTED
+            }
             self._progress.remember(metric, unknown, counted)
 
     async def _take_in(self, metric: str, terms: Mapping[int, Terms], seen: datetime, mark: datetime) -> None:
@@ -252,10 +261,10 @@ class Collector:
         for start in range(0, len(ids), PER_TURN):
             found = await self._days.bulk(metric, ids[start : start + PER_TURN], seen + INSTANT, mark)
             for service_id, columns in found.items():
-                meter = terms[service_id].meters[metric]
+                kind = terms[service_id].meters[metric].kind
                 for sample in columns.samples():
                     if sample.cls not in UNCOUNTED:
-                        self._progress.take(service_id, metric, Reading(sample.at, sample.value), meter)
+                        self._progress.take(service_id, metric, Reading(sample.at, kind.total(sample.value)))
             await asyncio.sleep(0)
 
     async def _classed(self, each: Measurement, owners: Owners) -> Kept:
@@ -269,12 +278,12 @@ class Collector:
                 for service_id, remote_id in owners.of(metric)
                 if remote_id in found and remote_id not in strangers
             ]
-            for start in range(0, len(counted), PER_TURN):
-                await asyncio.sleep(0)
-                of_metric |= self._progress.take_all(metric, each.at, counted[start : start + PER_TURN])
+            of_metric |= await self._progress.take_all(metric, each.at, counted)
             for service_id, remote_id in owners.of(metric) if strangers else ():
                 if remote_id in found and remote_id in strangers:
                     of_metric[service_id] = (found[remote_id], Quality.FOREIGN.code)
+            if owners.kind(metric) is Kind.COUNTER64:
+                kept[metric] = {one: (Kind.COUNTER64.stored(total), cls) for one, (total, cls) in of_metric.items()}
         return kept
 
 
@@ -298,6 +307,10 @@ class Owners:
                 (one, remote_id) for one, remote_id in self.servers.items() if metric in self._terms[one].meters
             ]
         return self._of[metric]
+
+    def kind(self, metric: str) -> Kind | None:
+        """The same for all of them; None: nobody's plan counts the metric."""
+        return self._terms[self.of(metric)[0][0]].meters[metric].kind if self.of(metric) else None
 
     def strangers(self, each: Measurement) -> dict[str, str]:
         """Server -> the name in its row, where that is the name of another server of ours."""

@@ -5,18 +5,25 @@ It is worth nothing: after a start, or when another node has read the panel mean
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from daemon.domain.clock import Clock
 from daemon.domain.metering import Ask
 from daemon.domain.periods import Period
-from daemon.domain.quality import Judged, Meter, Quality, Reading, Standing, classify
+from daemon.domain.quality import Judged, Meter, Quality, Reading, Standing, classify, month_began
 from daemon.stats import crunch
 from daemon.stats.crunch import Heavy
 from daemon.stats.measuring import AT_ONCE, Measuring
 from daemon.stats.terms import Terms
+
+PER_TURN = 500
+"""Readings that are classed before others get their turn."""
+INSTANT = timedelta(microseconds=1)
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -31,11 +38,19 @@ class SoFar:
         """A volume counts in the period in which its reading ends."""
         at = judged.reading.at
         if at > self.period.until:
-            self.period, self.quantity, self.covered = terms.period(at - timedelta(microseconds=1)), None, timedelta()
+            self.period, self.quantity, self.covered = terms.period(at - INSTANT), None, timedelta()
         if judged.increment is not None:
             self.quantity = (self.quantity or 0) + judged.increment
         if judged.known and judged.since is not None:
             self.covered += max(timedelta(), at - max(judged.since, self.period.since))
+
+    def grow(self, increment: int, since: datetime, at: datetime, terms: Terms, *, known: bool) -> None:
+        """`add` for the usual case."""
+        if at > self.period.until:
+            self.period, self.quantity, self.covered = terms.period(at - INSTANT), None, timedelta()
+        self.quantity = (self.quantity or 0) + increment
+        if known:
+            self.covered += at - max(since, self.period.since)
 
 
 @dataclass(slots=True)
@@ -43,9 +58,115 @@ class _Own:
     """One service's. `counts` has the resources that are a volume read by one meter."""
 
     terms: Terms
-    standings: dict[str, Standing | None] = field(default_factory=dict)
     counts: dict[str, SoFar] | None = None
     """None until it was worked out from the samples."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """One metric of all services of a module, in as little memory and time as there are many of them.
+
+    `plain` has the totals of those that were read at `at` and have nothing open: no doubt, no correction, nothing aside. `still` says since
+    when such a total stands at its height, where that is longer. All others are in `others`.
+    """
+
+    at: datetime = LONG_AGO
+    plain: dict[int, int] = field(default_factory=dict)
+    still: dict[int, datetime] = field(default_factory=dict)
+    others: dict[int, Standing | None] = field(default_factory=dict)
+
+    def standing(self, service_id: int) -> Standing | None:
+        total = self.plain.get(service_id)
+        if total is None:
+            return self.others.get(service_id)
+        reading = Reading(self.at, total)
+        return Standing(reading, reading, Reading(self.still.get(service_id, self.at), total))
+
+    def put(self, service_id: int, standing: Standing | None) -> None:
+        self.drop(service_id)
+        self.others[service_id] = standing
+
+    def drop(self, service_id: int) -> None:
+        self.plain.pop(service_id, None)
+        self.still.pop(service_id, None)
+        self.others.pop(service_id, None)
+
+    def knows(self, service_id: int) -> bool:
+        return service_id in self.plain or service_id in self.others
+
+    def left(self, service_id: int, total: int, at: datetime) -> Standing:
+        """Of one that was plain at `at`, before the line moved on."""
+        reading = Reading(at, total)
+        return Standing(reading, reading, Reading(self.still.pop(service_id, at), total))
+
+    def move(self, at: datetime) -> dict[int, int]:
+        """Go on to a new moment: nobody is plain there yet. What was plain is handed out."""
+        before, self.plain, self.at = self.plain, {}, at
+        return before
+
+    def keep(self, service_id: int, standing: Standing | None) -> None:
+        """Of a reading of the moment, or of one that was not counted."""
+        if standing is None or standing.newest.at != self.at or not _is_plain(standing):
+            self.put(service_id, standing)
+            return
+        self.others.pop(service_id, None)
+        self.plain[service_id] = standing.newest.total
+        if standing.billed_to.at != self.at:
+            self.still[service_id] = standing.billed_to.at
+        else:
+            self.still.pop(service_id, None)
+
+
+def _is_plain(standing: Standing) -> bool:
+    return (
+        standing.doubted is None
+        and standing.aside == 0
+        and standing.newest == standing.believed
+        and standing.billed_to.total == standing.believed.total
+    )
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """What holds for all plain totals of one metric from one moment to the next; what a port can carry in it is worked out once for each speed."""
+
+    since: datetime
+    at: datetime
+    meter: Meter
+    """Of any of them; kind, rhythm and zone are the same for all."""
+    most: dict[int | None, int | None] = field(default_factory=dict)
+    known: dict[int | None, bool] = field(default_factory=dict)
+
+    @property
+    def quality(self) -> Quality:
+        return Quality.OK if self.meter.in_time(self.since, self.at) else Quality.GAP
+
+    @property
+    def in_one_month(self) -> bool:
+        return month_began(self.since, self.at, self.meter) is None
+
+    def plain(self, grown: int, meter: Meter) -> bool:
+        if meter.owned_until is not None:
+            return False
+        most = self.bound(meter)
+        return not meter.kind.counts_up or (grown >= 0 and (most is None or grown <= most))
+
+    def bound(self, meter: Meter) -> int | None:
+        """The most that a plain total may have grown by; None: any number."""
+        speed = meter.port_speed
+        if speed not in self.most:
+            self.most[speed] = _most(meter, self.since, self.at)
+            self.known[speed] = not meter.wraps_unseen(self.since, self.at)
+        return self.most[speed]
+
+
+def _most(meter: Meter, since: datetime, at: datetime) -> int | None:
+    """The largest volume that is possible."""
+    if meter.port_speed is None:
+        return None
+    volume = 21 * meter.port_speed * (max(at - since, meter.rhythm) // INSTANT) // (160 * 10**6)
+    assert meter.possible(volume, since, at)
+    return volume
 
 
 class Progress:
@@ -54,6 +175,8 @@ class Progress:
         self._measuring = measuring
         self._heavy = heavy
         self._own: dict[int, _Own] = {}
+        self._lines: defaultdict[tuple[str, str], _Line] = defaultdict(_Line)
+        """By module and metric."""
 
     def terms(self, service_ids: Iterable[int]) -> dict[int, Terms]:
         """Of those that are known."""
@@ -62,57 +185,131 @@ class Progress:
     def know(self, terms: Iterable[Terms]) -> None:
         """Begin anew with these."""
         for own in terms:
+            self.forget([own.service.id])
             self._own[own.service.id] = _Own(own)
 
     def keep_only(self, module: str, service_ids: Container[int]) -> None:
         """Forget the services that are no longer on the module."""
         gone = [one for one, own in self._own.items() if own.terms.service.module == module and one not in service_ids]
-        for service_id in gone:
-            del self._own[service_id]
+        self.forget(gone)
+
+    def forget(self, service_ids: Iterable[int]) -> None:
+        """What is known of these no longer holds: it is made again out of the samples."""
+        for service_id in service_ids:
+            own = self._own.pop(service_id, None)
+            if own is not None:
+                for metric in own.terms.meters:
+                    self._line(own.terms, metric).drop(service_id)
+
+    def _line(self, terms: Terms, metric: str) -> _Line:
+        return self._lines[terms.service.module or "", metric]
 
     def so_far(self, service_id: int) -> Mapping[str, SoFar]:
         """Resource -> what was used of it; empty until it is known."""
         own = self._own.get(service_id)
         return own.counts if own is not None and own.counts is not None else {}
 
-    def take(self, service_id: int, metric: str, reading: Reading, meter: Meter) -> Quality:
-        """The class of a reading that has just come; what it bills is added to what was used so far."""
+    def take(self, service_id: int, metric: str, reading: Reading) -> Quality:
+        """The class of a reading that has come; what it bills is added to what was used so far."""
         own = self._own[service_id]
-        judged = classify(own.standings.get(metric), reading, meter)
-        own.standings[metric] = judged.standing
+        line = self._line(own.terms, metric)
+        judged = classify(line.standing(service_id), reading, own.terms.meters[metric])
+        line.keep(service_id, judged.standing)
         if own.counts is not None and metric in own.counts:
             own.counts[metric].add(judged, own.terms)
         return judged.quality
 
-    def take_all(self, metric: str, at: datetime, totals: Iterable[tuple[int, int]]) -> dict[int, tuple[int, int]]:
-        """The same of many services' readings of one moment, of those that are known: service -> (total, code of its class)."""
+    async def take_all(
+        self, metric: str, at: datetime, totals: Sequence[tuple[int, int]]
+    ) -> dict[int, tuple[int, int]]:
+        """The same of many services of one module, read at one moment: service -> (total, code of its class).
+
+        Where nothing is open, and the total did not fall and grew by no more than its port can carry, that is all there is to say
+        (`quality.classify` says the same); only the rest is judged one by one.
+        """
         kept: dict[int, tuple[int, int]] = {}
-        for service_id, total in totals:
-            meter = self._own[service_id].terms.meters[metric]
-            kept[service_id] = (total, self.take(service_id, metric, Reading(at, total), meter).code)
+        if not totals:
+            return kept
+        terms = self._own[totals[0][0]].terms
+        line = self._line(terms, metric)
+        stretch = _Stretch(line.at, at, terms.meters[metric])
+        newer = at > line.at
+        before = line.move(at) if newer else {}
+        for start in range(0, len(totals), PER_TURN):
+            await asyncio.sleep(0)
+            part = totals[start : start + PER_TURN]
+            if before and stretch.in_one_month:
+                part = self._take_plain(line, before, stretch, metric, part, kept)
+            for service_id, total in part:
+                if service_id in before:
+                    line.others[service_id] = line.left(service_id, before.pop(service_id), stretch.since)
+                kept[service_id] = (total, self.take(service_id, metric, Reading(at, total)).code)
+        for service_id, total in before.items():  # those that this report does not have
+            line.others[service_id] = line.left(service_id, total, stretch.since)
         return kept
+
+    def _take_plain(
+        self,
+        line: _Line,
+        before: dict[int, int],
+        stretch: _Stretch,
+        metric: str,
+        totals: Sequence[tuple[int, int]],
+        kept: dict[int, tuple[int, int]],
+    ) -> list[tuple[int, int]]:
+        """Tens of thousands in each round: nothing here is done twice. What is left has to be judged."""
+        code, since, at, own = stretch.quality.code, stretch.since, stretch.at, self._own
+        counts_up, plain, still = stretch.meter.kind.counts_up, line.plain, line.still
+        rest: list[tuple[int, int]] = []
+        for one in totals:
+            service_id, total = one
+            previous = before.get(service_id)
+            terms = own[service_id].terms
+            meter = terms.meters[metric]
+            if previous is None or not stretch.plain(total - previous, meter):
+                rest.append(one)
+                continue
+            del before[service_id]
+            kept[service_id] = (total, code)
+            plain[service_id] = total
+            if not counts_up:
+                continue
+            if total == previous:
+                still.setdefault(service_id, since)
+            elif service_id in still:
+                del still[service_id]
+            counts = own[service_id].counts
+            if counts is not None and metric in counts:
+                counts[metric].grow(total - previous, since, at, terms, known=stretch.known[meter.port_speed])
+        return rest
 
     def remember(self, metric: str, service_ids: Iterable[int], last: Mapping[int, Reading]) -> None:
         """The last reading of services whose meter is not known; without one, the next reading is the first."""
         for service_id in service_ids:
             own = self._own.get(service_id)
-            if own is not None and metric not in own.standings:
-                own.standings[metric] = Standing.of(last[service_id]) if service_id in last else None
+            if own is not None and not (line := self._line(own.terms, metric)).knows(service_id):
+                line.put(service_id, Standing.of(last[service_id]) if service_id in last else None)
 
     def without(self, metric: str, service_ids: Iterable[int]) -> list[int]:
         """Services whose meter is not known."""
-        return [one for one in service_ids if (own := self._own.get(one)) is not None and metric not in own.standings]
+        return [
+            one
+            for one in service_ids
+            if (own := self._own.get(one)) is not None and not self._line(own.terms, metric).knows(one)
+        ]
 
-    def forget(self, service_ids: Iterable[int]) -> None:
-        """What is known of these is no longer true: it is made again out of the samples."""
-        for service_id in service_ids:
-            self._own.pop(service_id, None)
+    async def catch_up(self, service_ids: Iterable[int]) -> None:
+        """Work out from the samples what was used so far by these, where it isn't known.
 
-    async def catch_up(self) -> None:
-        """Work out from the samples what was used so far by those who have something included, where it isn't known."""
-        missing = [own for own in self._own.values() if own.counts is None and own.terms.included]
-        for start in range(0, len(missing), AT_ONCE):
-            await self._catch_up(missing[start : start + AT_ONCE])
+        Of all who have something included; of the others, of whom only the coverage is looked at, some in each round: after a start
+        no round has to read the month of everybody.
+        """
+        known = (self._own.get(one) for one in service_ids)
+        missing = [own for own in known if own is not None and own.counts is None]
+        first = [own for own in missing if own.terms.included]
+        for start in range(0, len(first), AT_ONCE):
+            await self._catch_up(first[start : start + AT_ONCE])
+        await self._catch_up([own for own in missing if not own.terms.included][:AT_ONCE])
 
     async def _catch_up(self, owns: Sequence[_Own]) -> None:
         now = self._clock.now()
@@ -130,5 +327,6 @@ class Progress:
         for ask, (standings, quantity, covered) in zip(asks, found, strict=True):
             own = by_id[ask.billable.service_id]
             assert own.counts is not None
-            own.standings.update(standings)
+            for metric, standing in standings.items():
+                self._line(own.terms, metric).put(ask.billable.service_id, standing)
             own.counts[ask.billable.resource.code] = SoFar(own.terms.period(now), quantity, covered)
