@@ -108,3 +108,13 @@ def _rounded(value: Fraction) -> int:
 
 def within(moments: Iterable[datetime], since: datetime, until: datetime | None) -> list[datetime]:
     return [moment for moment in moments if since <= moment and (until is None or moment <= until)]
+
+
+def reached(ledger: Ledger, since: datetime, amount: int) -> datetime:
+    """When so many bytes had been sent out after `since`. Raises ValueError when they never were."""
+    sent = 0
+    for line in ledger:
+        sent += line.tx if line.at > since else 0
+        if sent >= amount:
+            return line.at
+    raise ValueError(f"only {sent} bytes were sent")

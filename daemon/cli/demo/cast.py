@@ -10,6 +10,8 @@ from daemon.sandbox.dci_load import Load
 
 SYSTEM = "ISPsystem__Debian-12-x86_64"
 SMALL, LARGE = "E3-1230-16G", "E5-2690-64G"
+INCLUDED_TO_CLEO = 10 * 1024**4
+"""Bytes out; as `included` of the large plan says it."""
 RESOURCES = ("in", "out", "power", "energy", "burst_in_day", "burst_out_day")
 MONTH_END = {"ds-small": datetime(2026, 3, 31, 22, tzinfo=UTC), "ds-large": datetime(2026, 4, 1, tzinfo=UTC)}
 """Of the plans' zones: Berlin has summer time by then."""

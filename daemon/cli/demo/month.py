@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.panel import Panel
 
 from daemon import app
-from daemon.cli.demo.cast import ADA, BOB, CLEO, DANA, LARGE, SMALL, Customer, write_plans
+from daemon.cli.demo.account import reached
+from daemon.cli.demo.cast import ADA, BOB, CLEO, DANA, INCLUDED_TO_CLEO, LARGE, SMALL, Customer, write_plans
 from daemon.cli.demo.comparison import Comparison
 from daemon.cli.demo.outcome import require
 from daemon.cli.demo.passing import RHYTHM, Passing
@@ -66,6 +67,7 @@ class _Story:
         self._console = console
         self._passing = Passing(house, clock, self._show_mail)
         self._customers: dict[int, Customer] = {}
+        self._servers: dict[Customer, str] = {}
         self._mails = 0
 
     async def tell(self, *, miscount: bool) -> None:
@@ -90,19 +92,26 @@ class _Story:
             self._say(f"mail to {', '.join(mail.recipients)}: {mail.subject}")
         self._mails = len(self._sandbox.mail.messages)
 
-    def _show_alert(self) -> None:
-        """One mail in full: that all of what Cleo's price includes is used."""
+    def _check_alerts(self) -> None:
+        """Cleo heard of 80 % and of all that is included, once each and soon; the second mail is shown."""
+        used = self._sandbox.dci.ledger[self._servers[CLEO]]
         mails = [mail for mail in self._sandbox.mail.messages if mail.recipients == (CLEO.email,)]
-        found = [mail for mail in mails if "all of the included" in mail.subject]
-        if not found:
-            return
+        for share, words in ((80, "80 % of the included"), (100, "all of the included")):
+            found = [mail for mail in mails if words in mail.subject]
+            require(len(found) == 1, f"Cleo got {len(found)} mails that {share} % of the traffic is used, not one")
+            at = reached(used, TURN, INCLUDED_TO_CLEO * share // 100)
+            late = found[0].received - at
+            require(timedelta() <= late <= 2 * RHYTHM, f"Cleo used {share} % at {at}, and was told {late} later")
         self._console.print(Panel(found[0].text.strip(), title=found[0].subject, width=80))
+        self._console.print(
+            f"Her server sent the last byte of it at {at:%H:%M}; she was told at {found[0].received:%H:%M}."
+        )
 
     async def _count(self, *, miscount: bool) -> None:
         comparison = Comparison(self._sandbox, self._passing, self._customers, self._console)
         records = await comparison.records()
         self._say(f"the grace time is over, the periods are closed: {len(records)} records")
-        self._show_alert()
+        self._check_alerts()
         await comparison.nothing_missing(records)
         if miscount:
             comparison.miscount()
@@ -120,6 +129,7 @@ class _Story:
     async def _sell(self, customer: Customer) -> Service:
         service = await self._passing.order(customer.order())
         self._customers[service.id] = customer
+        self._servers[customer] = str(service.remote_id)
         self._sandbox.dci.put_load(str(service.remote_id), customer.load)
         self._say(f"{customer.name} has server {service.remote_id} ({customer.plan}), and uses it")
         return service
