@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from tests.benchmarks import collection, ledger, orders, process, pushed, samples, steps
+from tests.benchmarks import collection, days, ledger, orders, process, pushed, samples, steps
 from tests.benchmarks.figures import Figure, machine, write_json
 
 Benchmark = Callable[[], Coroutine[Any, Any, list[Figure]]]
@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "ledger": ledger.measure,
     "pushed": pushed.measure,
     "samples": samples.measure,
+    "days": days.measure,
     "steps": steps.measure,
     "orders": orders.measure,
 }

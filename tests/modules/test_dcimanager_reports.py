@@ -419,6 +419,24 @@ async def test_any_field_of_any_report_can_be_a_resource() -> None:
         assert measured.hostnames == {}
 
 
+@pytest.mark.parametrize("kind", [Kind.COUNTER64, Kind.COUNTER32, Kind.RUNNING_TOTAL])
+async def test_only_a_counter_of_64_bits_is_read_beyond_63(kind: Kind) -> None:
+    declared = {**DECLARED, "gpu_data": Resource("gpu_data", "B", 0, "GB", kind, timedelta(minutes=15))}
+    report_of_bytes = GPU.model_copy(update={"fields": {"gpu_data": ReportField(field="moved", unit="B")}})
+    async with world({"reports": (report_of_bytes,)}) as w:
+        settings = w.module._settings.knowing({**w.module._settings.catalogue, **declared})  # type: ignore[attr-defined]
+        module = build(settings, lambda _: Secret(w.sandbox.settings.password), w.clock)
+        totals = {"101": 2**63 - 1, "102": 2**63, "103": 2**64 - 1, "104": 2**64}
+        rows: list[Row] = [{"server": server, "moved": exact(str(total))} for server, total in totals.items()]
+        w.dci.functions["gpustat"] = Function(lambda _: report("gpu", rows), admin=False)
+        try:
+            found = (await module.measure("gpu", NOW)).values["gpu_data"]
+        finally:
+            await module.close()
+        most = 2**64 - 1 if kind is Kind.COUNTER64 else 2**63 - 1
+        assert found == {server: total for server, total in totals.items() if total <= most}
+
+
 # many -------------------------------------------------------------------------------------------------------------------------
 
 
