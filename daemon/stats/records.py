@@ -352,12 +352,22 @@ class Records:
         return [verdict for record in records if (verdict := found[record.id]) is not None]
 
     async def _recomputed(self, records: Sequence[UsageRecord]) -> list[Verdict]:
-        asks = await self._measuring.filled([_ask(record) for record in records])
+        filled = await self._measuring.filled([_ask(record) for record in records])
+        asks = [await self._as_it_was(record, ask) for record, ask in zip(records, filled, strict=True)]
         measured = await self._measuring.measure(asks)
         return [
             self._verdict(record, self._record(ask, found))
             for record, ask, found in zip(records, asks, measured, strict=True)
         ]
+
+    async def _as_it_was(self, record: UsageRecord, ask: Ask) -> Ask:
+        """Without the usage that was pushed after the record was made: the next revision has it."""
+        count = record.basis.get(PUSHED, 0)
+        if len(ask.pushed) <= count:
+            return ask
+        pushed = self._store.read.pushed
+        first = await pushed.first_counted(record.service_id, record.resource, record.since, record.until, count)
+        return replace(ask, pushed=tuple(first))
 
     def _verdict(self, record: UsageRecord, made: UsageRecord) -> Verdict:
         wrong = _differences(record, made)

@@ -201,6 +201,22 @@ class PushedUsage:
                 found[key] = min(at, found.get(key, at))
         return found
 
+    async def first_counted(
+        self, service_id: int, resource: str, since: datetime, until: datetime, count: int
+    ) -> list[tuple[datetime, int]]:
+        """(time, base quantity) of the events with since <= at < until that counted first, so many of them, in order of time."""
+        rows = await self._c.fetch(
+            "SELECT id, at, quantity FROM ("
+            "SELECT id, at, quantity, counted_at FROM pushed_event"
+            " WHERE service_id = ? AND at >= ? AND at < ? AND state = 'accepted' AND resource = ?"
+            " UNION ALL SELECT id, at, second_quantity, counted_at FROM pushed_event"
+            " WHERE service_id = ? AND at >= ? AND at < ? AND state = 'accepted' AND second_resource = ?"
+            ") found ORDER BY counted_at, id LIMIT ?",
+            *[service_id, since, until, resource] * 2, count,
+        )  # fmt: skip
+        ordered = sorted((self._moment(row["at"]), row["id"], row["quantity"]) for row in rows)
+        return [(at, quantity) for at, _, quantity in ordered]
+
     async def quarantined(self, *, after: int, limit: int) -> list[StoredEvent]:
         """What waits for a person, newest first, ids below `after` (0: from the newest)."""
         rows = await self._c.fetch(
