@@ -21,6 +21,8 @@ def test_the_demo_sells_a_server_twice_and_counts_a_month_to_the_byte() -> None:
     done = demo()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "now belongs to another customer" in done.stdout
+    assert "Used so far:  10 TiB, which is 100 % of what is included" in done.stdout
+    assert "points for 95 % of the time" in done.stdout  # the night without the panel, in the graph
     assert done.stdout.count(" equal") == 23
     assert "differs" not in done.stdout
     assert "all 40 records come out the same, bit for bit" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,16 +17,21 @@ from daemon.cli.demo.cast import ADA, BOB, CLEO, DANA, INCLUDED_TO_CLEO, LARGE, 
 from daemon.cli.demo.comparison import Comparison
 from daemon.cli.demo.outcome import require
 from daemon.cli.demo.passing import RHYTHM, Passing
+from daemon.cli.graph import BLOCKS, PLAIN, graph_of, lines
 from daemon.domain.clock import SystemClock, VirtualClock
+from daemon.domain.periods import Grain
 from daemon.domain.service import Service
 from daemon.observability import logs
 from daemon.sandbox import Sandbox, SandboxSettings
 from daemon.settings.loader import load
+from daemon.stats.drawing import Form
+from daemon.stats.usage import Span
 
 START = datetime(2026, 2, 28, 8, 0, tzinfo=UTC)
 TURN = datetime(2026, 3, 1, tzinfo=UTC)
 NIGHT = datetime(2026, 3, 10, 22, tzinfo=UTC)
 MORNING = datetime(2026, 3, 11, 4, tzinfo=UTC)
+DAYS = (datetime(2026, 3, 8, tzinfo=UTC), datetime(2026, 3, 14, tzinfo=UTC))
 HANDED_OVER = datetime(2026, 3, 15, 12, 40, tzinfo=UTC)
 END = datetime(2026, 4, 1, 5, 0, tzinfo=UTC)
 """After the month: its last readings may come for two rounds, and then the grace time of two hours passes."""
@@ -107,11 +113,35 @@ class _Story:
             f"Her server sent the last byte of it at {at:%H:%M}; she was told at {found[0].received:%H:%M}."
         )
 
+    async def _show_graph(self) -> None:
+        """Some days of Cleo's with the night in it, as `provisiond usage graph` draws it."""
+        [number] = [number for number, customer in self._customers.items() if customer is CLEO]
+        terms = await self._house.statistics.usage.terms(await self._passing.service(number))
+        line = await self._house.statistics.usage.line(terms, "out", Span(*DAYS), Grain.HOUR, Form.COLUMNS)
+        body = {
+            "metric": "out",
+            "service": number,
+            "resolution": "hour",
+            "zone": "UTC",
+            "from": DAYS[0].isoformat(),
+            "until": DAYS[1].isoformat(),
+            "rate_unit": "bit/s",
+            "unit": "KiB",
+            "columns": json.loads(line.text),
+        }
+        graph = graph_of(body)
+        require(graph is not None and line.count > 0, "there is nothing to draw of Cleo's days")
+        assert graph is not None
+        blocks = PLAIN if self._console.options.ascii_only else BLOCKS
+        for text in lines(graph, 80, blocks):
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     async def _count(self, *, miscount: bool) -> None:
         comparison = Comparison(self._sandbox, self._passing, self._customers, self._console)
         records = await comparison.records()
         self._say(f"the grace time is over, the periods are closed: {len(records)} records")
         self._check_alerts()
+        await self._show_graph()
         await comparison.nothing_missing(records)
         if miscount:
             comparison.miscount()
