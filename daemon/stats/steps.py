@@ -6,7 +6,7 @@ because the daemon's loop must not be held up by so many numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
@@ -18,8 +18,9 @@ from daemon.domain.metering import Look, Point
 from daemon.domain.percentile import Directions
 from daemon.domain.periods import Grain, bucket, buckets
 from daemon.domain.resources import Kind, Resource, convert
-from daemon.stats import series
+from daemon.stats import columntext, series
 from daemon.stats.arrays import Ints
+from daemon.stats.columntext import Column, Known
 from daemon.stats.drawing import POINT_FIELDS, SAMPLE_FIELDS, Drawing, Drawn, Form
 from daemon.stats.measures import Level, Lines, Rate, Rule, Volume, rule_of
 from daemon.stats.series import QUALITIES, Numbers, Rates, exact_sum
@@ -27,29 +28,22 @@ from daemon.store.days.shapes import MICROSECOND, Packed, to_us
 
 Places = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
-Ratio = tuple[int, int]
-Column = list[str]
-"""JSON texts of one field, point by point."""
-
 _HIGHEST = 2**63 - 1
-_DIGITS = 3
-"""Of what does not come out even: averages."""
-_AT_MOST_PLACES = 30
-NULL = "null"
 
 
 @dataclass
 class Steps:
-    """The points of which something is known, in columns; see `metering.Point`. `average` is (sum, number)."""
+    """The points of which something is known, in columns; see `metering.Point`. `average` is a sum, `of` so many."""
 
     since: Ints
     until: Ints
-    total: Sequence[int | None]
-    average: Sequence[Ratio | None]
-    maximum: Sequence[int | None]
-    minimum: Sequence[int | None]
-    percentile: Sequence[int | None]
-    covered: Sequence[int]
+    total: Known
+    average: Known
+    of: Numbers
+    maximum: Known
+    minimum: Known
+    percentile: Known
+    covered: Ints
 
     def __len__(self) -> int:
         return len(self.since)
@@ -64,8 +58,8 @@ def _drawn(drawing: Drawing, rule: Rule) -> Drawn:
     columns = (
         _sample_columns(drawing, rule) if drawing.samples else _point_columns(drawing, steps_of(drawing.look, rule))
     )
-    count = len(next(iter(columns.values())))
-    return Drawn(rule.measured(sealed=False) if drawing.measured else None, count, _written(drawing.form, columns))
+    count = len(next(iter(columns.values())).some)
+    return Drawn(rule.measured(sealed=False) if drawing.measured else None, count, _WRITTEN[drawing.form](columns))
 
 
 def steps_of(look: Look, rule: Rule) -> Steps:
@@ -91,15 +85,17 @@ def edges_of(look: Look, step: Grain | timedelta) -> Ints:
 
 
 def _from_points(points: list[Point]) -> Steps:
+    averages = [point.average for point in points]
     return Steps(
         np.array([to_us(point.since) for point in points], dtype=np.int64),
         np.array([to_us(point.until) for point in points], dtype=np.int64),
-        [point.total for point in points],
-        [None if p.average is None else (p.average.numerator, p.average.denominator) for p in points],
-        [point.maximum for point in points],
-        [point.minimum for point in points],
-        [point.percentile for point in points],
-        [point.covered // MICROSECOND for point in points],
+        Known.of([point.total for point in points]),
+        Known.of([None if one is None else one.numerator for one in averages]),
+        Known.of([None if one is None else one.denominator for one in averages]).values,
+        Known.of([point.maximum for point in points]),
+        Known.of([point.minimum for point in points]),
+        Known.of([point.percentile for point in points]),
+        np.array([point.covered // MICROSECOND for point in points], dtype=np.int64),
     )
 
 
@@ -117,6 +113,10 @@ class _Summary:
     minimum: Numbers
     percentile: Numbers
 
+    @property
+    def average(self) -> Known:
+        return Known(self.sums, self.some)
+
 
 def _quick(rule: Rule, edges: Ints) -> Steps | None:
     """None: there is no quick way for this rule, or its numbers are too large."""
@@ -133,28 +133,21 @@ def _volume(rule: Volume, edges: Ints) -> Steps | None:
     rates = series.rates(rule.line)
     first, last = _parts(rates.ended, edges, "right")
     summary = _summary(rates.bits, first, last, rule.ask.billable.percent)
-    if summary is None or exact_sum(rule.line.increments) > _HIGHEST:
+    if summary is None or rule.line.increments.dtype == object or exact_sum(rule.line.increments) > _HIGHEST:
         return None
     begin, end = _parts(rule.line.at, edges, rule.side)
-    totals, billed = _sums(rule.line.increments, begin, end), _sums(rule.line.billed.astype(np.int64), begin, end) > 0
-    values: list[int | None] = [
-        total if some else None for total, some in zip(totals.tolist(), billed.tolist(), strict=True)
-    ]
-    pushed = _pushed(rule, edges)
-    if pushed is not None:
-        values = [more if own is None else own + (more or 0) for own, more in zip(values, pushed, strict=True)]
-    there = _seen(rule, edges) | np.array([value is not None for value in values], dtype=bool)
-    return _put(edges, there, values, _averages(summary), summary, rule.known(edges))
+    totals = Known(_sums(rule.line.increments, begin, end), _sums(rule.line.billed.astype(np.int64), begin, end) > 0)
+    if rule.pushed:
+        totals = _with_pushed(rule, edges, totals)
+    return _put(edges, totals.some | _seen(rule, edges), totals, summary.average, summary.counts, summary, rule)
 
 
-def _pushed(rule: Rule, edges: Ints) -> list[int | None] | None:
-    if not rule.pushed:
-        return None
-    found: list[int | None] = [None] * (len(edges) - 1)
+def _with_pushed(rule: Rule, edges: Ints, totals: Known) -> Known:
+    found = totals.listed()
     places = np.searchsorted(edges, np.array([at for at, _ in rule.pushed], dtype=np.int64), side="right") - 1
     for place, (_, quantity) in zip(places.tolist(), rule.pushed, strict=True):
         found[place] = (found[place] or 0) + quantity
-    return found
+    return Known.of(found)
 
 
 def _level(rule: Level, edges: Ints) -> Steps | None:
@@ -164,12 +157,13 @@ def _level(rule: Level, edges: Ints) -> Steps | None:
     summary = _summary(held.level, first, last, rule.ask.billable.percent)
     if summary is None:
         return None
-    times, known = rule.level_time(edges), rule.known(edges)
-    totals = [total if length else None for total, length in zip(rule.totals(times), known, strict=True)]
-    average: list[Ratio | None] = [
-        (time, length) if length else None for time, length in zip(times, known, strict=True)
-    ]
-    return _put(edges, summary.some | _seen(rule, edges), totals, average, summary, known)
+    times, known = rule.level_time(edges), np.array(rule.known(edges), dtype=np.int64)
+    some = known > 0
+    totals = Known.of(
+        [total if is_known else None for total, is_known in zip(rule.totals(times), some.tolist(), strict=True)]
+    )
+    average = Known(Known.of(times).values, some)
+    return _put(edges, summary.some | _seen(rule, edges), totals, average, known, summary, rule)
 
 
 def _rate(rule: Rate, edges: Ints) -> Steps | None:
@@ -180,8 +174,8 @@ def _rate(rule: Rate, edges: Ints) -> Steps | None:
     summary = summaries[0]
     for other in summaries[1:]:
         summary = _larger(summary, other)
-    totals = [None] * (len(edges) - 1)
-    return _put(edges, summary.some | _seen(rule, edges), totals, _averages(summary), summary, rule.known(edges))
+    none = Known(summary.sums, np.zeros(len(edges) - 1, dtype=bool))
+    return _put(edges, summary.some | _seen(rule, edges), none, summary.average, summary.counts, summary, rule)
 
 
 def _taken(rule: Rate) -> list[Rates]:
@@ -256,158 +250,65 @@ def _ranked(values: Numbers, begun: Places, counts: Ints, percent: int) -> Numbe
     return ranked
 
 
-def _averages(summary: _Summary) -> list[Ratio | None]:
-    rows = zip(summary.some.tolist(), summary.sums.tolist(), summary.counts.tolist(), strict=True)
-    return [(total, count) if some else None for some, total, count in rows]
-
-
-def _put(
-    edges: Ints,
-    there: Bools,
-    totals: Sequence[int | None],
-    average: Sequence[Ratio | None],
-    summary: _Summary,
-    known: Sequence[int],
-) -> Steps:
+def _put(edges: Ints, there: Bools, totals: Known, average: Known, of: Numbers, summary: _Summary, rule: Rule) -> Steps:
     """Only the steps of which something is known."""
-    kept = np.flatnonzero(there).tolist()
-
-    def shown(values: Numbers) -> list[int | None]:
-        found, some = values.tolist(), summary.some.tolist()
-        return [found[place] if some[place] else None for place in kept]
-
-    return Steps(
-        edges[:-1][kept],
-        edges[1:][kept],
-        [totals[place] for place in kept],
-        [average[place] for place in kept],
-        shown(summary.maximum),
-        shown(summary.minimum),
-        shown(summary.percentile),
-        [known[place] for place in kept],
+    kept = np.flatnonzero(there).astype(np.int64)
+    highest, lowest, ranked = (
+        Known(numbers[kept], summary.some[kept]) for numbers in (summary.maximum, summary.minimum, summary.percentile)
     )
+    covered = np.array(rule.known(edges), dtype=np.int64)[kept]
+    begun, ended = edges[:-1][kept], edges[1:][kept]
+    return Steps(begun, ended, totals.taken(kept), average.taken(kept), of[kept], highest, lowest, ranked, covered)
 
 
 # Text.
 
 
 def _point_columns(drawing: Drawing, points: Steps) -> dict[str, Column]:
-    billable, beside, none = drawing.look.ask.billable, drawing.beside, [NULL] * len(points)
+    billable, beside = drawing.look.ask.billable, drawing.beside
     value = _values(billable.resource, points, amount=billable.amount is not None)
-    values = [none] * 4
+    values = [columntext.nothing(len(points))] * 4
     if beside is not None:
         factor = convert(1, beside.base, beside.unit) / 10**beside.scale
-        exact = (_exact(numbers, factor) for numbers in (points.maximum, points.minimum, points.percentile))
-        values = [_averaged(points.average, factor), *exact]
-    columns = (_times(points.since), _times(points.until), value, *values, _shares(points))
+        exact = (columntext.exact(numbers, factor) for numbers in (points.maximum, points.minimum, points.percentile))
+        values = [columntext.average(points.average, points.of, factor), *exact]
+    shares = columntext.percent(points.covered, points.until - points.since)
+    columns = (columntext.times(points.since), columntext.times(points.until), value, *values, shares)
     return dict(zip(POINT_FIELDS, columns, strict=True))
 
 
 def _values(resource: Resource, points: Steps, *, amount: bool) -> Column:
     """What the total says of the whole time, of each step: a volume, an integral, a level on average, a percentile, the highest stock."""
-    factor = resource.exact(1)
-    own: Sequence[int | None] = [None] * len(points)
+    factor, total = resource.exact(1), points.total
     if amount or resource.kind is Kind.STOCK:
-        own = points.maximum
-    elif resource.kind is Kind.RATE:
-        own = points.percentile
-    elif resource.kind is Kind.GAUGE:
-        averages = zip(_averaged(points.average, factor), _exact(points.total, factor), strict=True)
-        return [total if average == NULL else average for average, total in averages]
-    return _exact([one if one is not None else two for one, two in zip(own, points.total, strict=True)], factor)
+        return columntext.exact(_else(points.maximum, total), factor)
+    if resource.kind is Kind.RATE:
+        return columntext.exact(_else(points.percentile, total), factor)
+    if resource.kind is Kind.GAUGE and not total.some.any():  # only pushed ones have a total
+        return columntext.average(points.average, points.of, factor)
+    return columntext.exact(total, factor)
+
+
+def _else(one: Known, other: Known) -> Known:
+    return Known(np.where(one.some, one.values, other.values), one.some | other.some)
 
 
 def _sample_columns(drawing: Drawing, rule: Rule) -> dict[str, Column]:
     """Each sample as it was read, with the class that a bill gives it."""
     (line,) = rule.lines
     part = slice(int(np.searchsorted(line.at, rule.since)), int(np.searchsorted(line.at, rule.until, side="right")))
-    values = line.totals[part].tolist()
-    names = [f'"{quality.value}"' for quality in QUALITIES]
+    read = Known(line.totals[part], np.ones(part.stop - part.start, dtype=bool))
     columns = (
-        _times(line.at[part]),
-        _exact(values, drawing.look.ask.billable.resource.exact(1)),
-        _quoted(map(str, values)),
-        [names[code] for code in line.classes[part].tolist()],
+        columntext.times(line.at[part]),
+        columntext.exact(read, drawing.look.ask.billable.resource.exact(1)),
+        columntext.exact(read, Fraction(1)),
+        columntext.names(line.classes[part], [quality.value for quality in QUALITIES]),
     )
     return dict(zip(SAMPLE_FIELDS, columns, strict=True))
 
 
-def _written(form: Form, columns: Mapping[str, Column]) -> str:
-    if form is Form.CSV:
-        return _csv(columns)
-    if form is Form.COLUMNS:
-        return "{" + ",".join(f'"{name}":[{",".join(texts)}]' for name, texts in columns.items()) + "}"
-    pattern = "{" + ",".join(f'"{name}":%s' for name in columns) + "}"
-    return "[" + ",".join([pattern % row for row in zip(*columns.values(), strict=True)]) + "]"
-
-
-def _csv(columns: Mapping[str, Column]) -> str:
-    """Times, numbers and names of classes only: nothing in them has to be quoted."""
-    rows = zip(*columns.values(), strict=True)
-    return "".join([",".join(row) + "\r\n" for row in rows]).replace('"', "").replace(NULL, "")
-
-
-def _times(moments: Ints) -> Column:
-    if not len(moments):
-        return []
-    texts = np.datetime_as_string(moments.astype("datetime64[us]"), unit="us" if (moments % 1_000_000).any() else "s")
-    return _quoted(f"{text}+00:00" for text in texts.tolist())
-
-
-def _quoted(texts: Iterable[str]) -> Column:
-    return [f'"{text}"' for text in texts]
-
-
-def _exact(numbers: Sequence[int | None], factor: Fraction) -> Column:
-    """Every digit; of a unit in which nothing ever comes out even, as many as an average has."""
-    places = _places(factor)
-    if places is None:
-        return _averaged([None if number is None else (number, 1) for number in numbers], factor)
-    scaled, whole = (factor * 10**places).numerator, 10**places
-    if places == 0:
-        return [NULL if number is None else f'"{number * scaled}"' for number in numbers]
-    found = []
-    for number in numbers:
-        if number is None:
-            found.append(NULL)
-            continue
-        shown = number * scaled
-        above, below = divmod(abs(shown), whole)
-        sign = "-" if shown < 0 else ""
-        found.append(
-            f'"{sign}{above}.{below:0{places}d}'.rstrip("0").rstrip(".") + '"' if below else f'"{sign}{above}"'
-        )
-    return found
-
-
-def _places(factor: Fraction) -> int | None:
-    return next((n for n in range(_AT_MOST_PLACES) if (factor * 10**n).denominator == 1), None)
-
-
-def _averaged(ratios: Sequence[Ratio | None], factor: Fraction) -> Column:
-    """Half away from zero."""
-    above, below = factor.numerator * 10**_DIGITS, factor.denominator
-    found = []
-    for ratio in ratios:
-        if ratio is None:
-            found.append(NULL)
-            continue
-        number, of = ratio[0] * above, ratio[1] * below
-        thousandths = (2 * abs(number) + of) // (2 * of)
-        sign = "-" if number < 0 and thousandths else ""
-        found.append(f'"{sign}{thousandths // 1000}.{thousandths % 1000:03d}"')
-    return found
-
-
-def _shares(points: Steps) -> Column:
-    """Percent of the step that is known, rounded down; null for a moment."""
-    lengths = (points.until - points.since).tolist()
-    known: dict[tuple[int, int], str] = {}
-    found = []
-    for covered, length in zip(points.covered, lengths, strict=True):
-        key = (covered, length)
-        if key not in known:
-            hundredths = 10_000 * min(covered, length) // length if length else 0
-            known[key] = f'"{hundredths // 100}.{hundredths % 100:02d}"' if length else NULL
-        found.append(known[key])
-    return found
+_WRITTEN = {
+    Form.CSV: columntext.csv_rows,
+    Form.COLUMNS: columntext.json_columns,
+    Form.OBJECTS: columntext.json_objects,
+}

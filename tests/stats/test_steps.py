@@ -36,24 +36,24 @@ from tests.stats.test_series import (
     counted,
     levels,
     nasty,
-    packed,
+    stored,
 )
 
 STEPS = st.sampled_from([FIVE, 2 * FIVE, HOUR, DAY, Grain.HOUR, Grain.DAY, Grain.WEEK, Grain.MONTH])
 
 
 def both(asked: Ask, step: Grain | timedelta, *samples: Sequence[Sample], zone=BERLIN) -> tuple[Steps, list[Point]]:
-    found = {f"m{number}": packed(one) for number, one in enumerate(samples)}
-    rule, look = rule_of(asked, Lines(found).of(asked)), Look(asked, step, zone)
+    rule, look = rule_of(asked, Lines(stored(asked, samples)).of(asked)), Look(asked, step, zone)
     return steps_of(look, rule), list(rule.points(edges_of(look, step)))
 
 
 def rows(steps: Steps) -> list[tuple]:
-    averages = [None if ratio is None else Fraction(*ratio) for ratio in steps.average]
+    sums = zip(steps.average.listed(), steps.of.tolist(), strict=True)
+    averages = [None if total is None else Fraction(total, number) for total, number in sums]
     begun, ended = ([from_us(int(at)) for at in column] for column in (steps.since, steps.until))
-    covered = [known * MICROSECOND for known in steps.covered]
-    columns = (begun, ended, steps.total, averages, steps.maximum, steps.minimum, steps.percentile, covered)
-    return list(zip(*columns, strict=True))
+    covered = [int(known) * MICROSECOND for known in steps.covered]
+    others = [known.listed() for known in (steps.maximum, steps.minimum, steps.percentile)]
+    return list(zip(begun, ended, steps.total.listed(), averages, *others, covered, strict=True))
 
 
 def same(asked: Ask, step: Grain | timedelta, *samples: Sequence[Sample], zone=BERLIN) -> None:
@@ -112,7 +112,7 @@ def test_percentiles_of_either_direction_are_those_of_each_step(found, step, dir
 def drawn(asked: Ask, step: Grain | timedelta | None, form: Form, *samples: Sequence[Sample], **more) -> str:
     beside = beside_of(asked.billable.resource, RESOURCES)
     drawing = Drawing(Look(asked, step, BERLIN), form, beside, **more)
-    (found,) = crunch.draw({f"m{number}": packed(one) for number, one in enumerate(samples)}, [drawing])
+    (found,) = crunch.draw(stored(asked, samples), [drawing])
     return found.text
 
 
@@ -157,7 +157,7 @@ def test_the_coverage_of_a_point_is_rounded_down_as_everywhere() -> None:
     samples, since = levels(1000, 1000, 1000, None, None, 1000), T0 + timedelta(seconds=1)
     steps, _ = both(ask("power", since, since + HOUR, POWER), Grain.DAY, samples)
     shown = json.loads(drawn(ask("power", since, since + HOUR, POWER), Grain.DAY, Form.COLUMNS, samples))["coverage"]
-    assert [Decimal(text) for text in shown] == [coverage(steps.covered[0] * MICROSECOND, since, since + HOUR)]
+    assert [Decimal(text) for text in shown] == [coverage(int(steps.covered[0]) * MICROSECOND, since, since + HOUR)]
 
 
 @pytest.mark.parametrize("form", list(Form))
