@@ -213,6 +213,14 @@ class Rule:
         counted = np.flatnonzero(line.counted)
         before = counted[: np.searchsorted(counted, inside.start)][-1:]
         after = counted[np.searchsorted(counted, inside.stop) :][:1]
+        first, last = (
+            int(before[0]) if len(before) else inside.start,
+            int(after[0]) if len(after) else inside.stop - 1,
+        )
+        if (
+            inside.start - first <= 1 and last - inside.stop <= 0
+        ):  # they are next to each other: nothing has to be copied
+            return line.at[first : last + 1], line.totals[first : last + 1], line.classes[first : last + 1]
         shown = np.concatenate((before, np.arange(inside.start, inside.stop), after))
         return line.at[shown], line.totals[shown], line.classes[shown]
 

@@ -15,6 +15,8 @@ from daemon.store.days.shapes import from_us
 
 Samples = tuple[Ints, Numbers, Bytes]
 """Moments, totals, classes."""
+Field = tuple[Bytes, Ints]
+"""The text of each, as wide as the widest of them and at its right; and how long each is."""
 
 _FOUR_DIGITS = np.frombuffer(b"".join(b"%04d" % number for number in range(10**4)), dtype=np.uint32)
 _POWERS = np.array([10**power for power in range(1, 20)], dtype=np.uint64)
@@ -32,7 +34,7 @@ def sealed(record: Sealed, parts: list[Samples]) -> str:
     """See `seal.seal`; samples in any order."""
     if not any(len(at) for at, _, _ in parts):
         return seal(record, ())
-    at, totals, classes = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    at, totals, classes = parts[0] if len(parts) == 1 else _together(parts)
     if totals.dtype == object:  # pushed quantities know no bounds
         rows = zip(at.tolist(), totals.tolist(), classes.tolist(), strict=True)
         return seal(record, [(from_us(moment), total, QUALITIES[code]) for moment, total, code in rows])
@@ -43,9 +45,14 @@ def sealed(record: Sealed, parts: list[Samples]) -> str:
     return seal_of(heading(record) + b"".join(_lines(at[chunk], totals[chunk], classes[chunk]) for chunk in chunks))
 
 
-def _lines(at: Ints, totals: Ints, classes: Bytes) -> bytes:
+def _together(parts: list[Samples]) -> Samples:
+    at, totals, classes = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return at, totals, classes
+
+
+def _lines(at: Ints, totals: Numbers, classes: Bytes) -> bytes:
     """`at total class` of each sample. Every field is as wide as its widest; runs of lines of the same lengths are cut to them together."""
-    fields = [_number(at), _number(totals), _name(classes)]
+    fields = [_moments(at), _number(totals), _name(classes)]
     ends = [np.full((len(at), 1), ord(char), dtype=np.uint8) for char in "  \n"]
     text = np.concatenate([part for (field, _), end in zip(fields, ends, strict=True) for part in (field, end)], axis=1)
     (_, moment), (_, number), (_, name) = fields
@@ -69,7 +76,24 @@ def _cut(text: Bytes, widths: list[tuple[int, int]]) -> bytes:
     return text.take(columns, axis=1).tobytes()
 
 
-def _number(numbers: Ints) -> tuple[Bytes, Ints]:
+_written: dict[tuple[int, int, int], tuple[Ints, Field]] = {}
+"""Moments whose text was made lately: services of one panel are read at the same ones."""
+_KEPT = 16
+"""A month of five minutes has three of them, of 3000 lines each."""
+
+
+def _moments(at: Ints) -> Field:
+    key = (int(at[0]), int(at[-1]), len(at))
+    known = _written.get(key)
+    if known is not None and np.array_equal(known[0], at):
+        return known[1]
+    if len(_written) >= _KEPT:
+        _written.clear()
+    _written[key] = (at.copy(), _number(at))
+    return _written[key][1]
+
+
+def _number(numbers: Numbers) -> Field:
     """Its digits, the sign of a negative one in front of the first, and how long it is."""
     rest = np.abs(numbers).view(np.uint64)  # of the lowest number, too, which has no other half in int64
     length = _digits(rest)
@@ -94,6 +118,6 @@ def _digits(numbers: npt.NDArray[np.uint64]) -> Ints:
     return np.searchsorted(_POWERS, numbers, side="right").astype(np.int64) + 1
 
 
-def _name(classes: Bytes) -> tuple[Bytes, Ints]:
+def _name(classes: Bytes) -> Field:
     length = _LENGTHS[classes]
     return _NAMED[:, _LONGEST - int(length.max()) :].take(classes, axis=0), length

@@ -226,13 +226,17 @@ def _decoded(payload: bytes) -> Ints:
     firsts = np.frombuffer(payload, "<u8", order, position - 8 * order)
     assert not flags
     _, position = _plane(payload, position, count)
-    numbers = np.full(count - order, base, dtype=np.int64).view(np.uint64)
+    planes = np.zeros((count - order, 8), dtype=np.uint8)
     for number in range(8):
         plane, position = _plane(payload, position, count - order)
         if not isinstance(plane, int) or plane:
-            numbers += np.uint64(plane) << np.uint64(8 * number)
+            planes[:, number] = plane
+    numbers = planes.reshape(-1).view("<u8")
+    numbers += np.uint64(base & 2**64 - 1)
     for first in firsts[::-1]:
-        numbers = np.cumsum(np.append(first, numbers))
+        whole = np.empty(len(numbers) + 1, dtype=np.uint64)
+        whole[0], whole[1:] = first, numbers
+        numbers = np.cumsum(whole, dtype=np.uint64)
     return numbers.view(np.int64)
 
 

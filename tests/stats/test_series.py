@@ -385,6 +385,15 @@ def test_the_text_of_columns_is_that_of_lines(rows) -> None:
     assert found == seal(record, [(from_us(moment), total, quality) for moment, total, quality in rows])
 
 
+def test_moments_between_the_same_ends_are_those_of_their_own_series() -> None:
+    record = Sealed(7, "in", T0, T0 + DAY, "B", 1)
+    for between in (FIVE, 2 * FIVE, FIVE):
+        samples = [(T0, 1, Quality.FIRST), (T0 + between, 2, Quality.OK), (T0 + HOUR, 3, Quality.OK)]
+        at, totals = (np.array(column, dtype=np.int64) for column in ([to_us(one[0]) for one in samples], [1, 2, 3]))
+        classes = np.array([quality.code for _, _, quality in samples], dtype=np.uint8)
+        assert sealing.sealed(record, [(at, totals, classes)]) == seal(record, samples)
+
+
 # Example by example.
 
 
