@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -132,8 +132,13 @@ async def tokens_of(faces: Faces) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def house(target: Target, folder: Path, settings: SandboxSettings | None = None) -> AsyncIterator[House]:
-    async with world(target, folder, settings=settings) as made:
+async def house(
+    target: Target,
+    folder: Path,
+    settings: SandboxSettings | None = None,
+    configure: Callable[[Path], None] | None = None,
+) -> AsyncIterator[House]:
+    async with world(target, folder, settings=settings, configure=configure) as made:
         faces = faces_of(made)
         runner = make_runner(make_app(faces, local=False))
         local = make_runner(make_app(faces, local=True))
