@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import structlog
@@ -17,7 +19,8 @@ from daemon.domain.quality import NOT_COUNTED, Quality, Reading
 from daemon.domain.resources import Kind
 from daemon.domain.service import State
 from daemon.modules.base import Measurement, Report
-from daemon.stats.progress import Progress
+from daemon.stats.owners import Owners
+from daemon.stats.progress import PER_TURN, Progress
 from daemon.stats.rests import Rests
 from daemon.stats.terms import Book, Terms
 from daemon.store.database import Store
@@ -25,8 +28,6 @@ from daemon.store.days.store import DayStore
 
 COUNTED = (State.ACTIVE, State.SUSPENDED)
 TRAFFIC = "traffic"
-PER_TURN = 500
-"""Readings that are classed before others get their turn."""
 ROUNDS_AT_ONCE = 4
 """Modules that are read at a time: each holds a whole report in memory."""
 STALE_AFTER = timedelta(minutes=30)
@@ -129,7 +130,7 @@ class Collector:
         return made
 
     async def round(self, module: str) -> Round:
-        """One round of one module; what went wrong on the platform is in `problems`, and logged.
+        """One round of one module, and what follows from it; what went wrong on the platform is in `problems`, and logged.
 
         None begins before the last one has ended for as long as it took: a panel that is slow is asked more rarely.
         """
@@ -140,57 +141,103 @@ class Collector:
         try:
             async with self._turns:
                 await self._rests.goes_on(module, begins=True)
-                return self._told(await self._round(source))
+                made, terms = await self.collect(source)
         finally:
             await self._rests.end(module)
+        if self._then is not None:  # after a round that brought nothing as well: the time without readings grows
+            await self._progress.catch_up(terms)
+            await self._then(list(terms.values()))
+        return self._told(made)
 
-    async def _round(self, source: Source) -> Round:
+    async def collect(self, source: Source) -> tuple[Round, Mapping[int, Terms]]:
+        """Every report that gives something that is sold, into the store."""
         terms = await self._terms(source.name)
         sold = frozenset(metric for own in terms.values() for metric in own.meters)
-        measured, problems = await self._measured(source, sold)
-        if not measured:
-            await self._looked(terms)
-            return Round(source.name, problems=tuple(problems))
-        await self._remember(source.name, measured, terms)
-        # read again: a server may have changed hands while the panel worked
-        on_it = await self._store.read.services.on_module(source.name, COUNTED)
-        owners = Owners({one: remote_id for one, remote_id in on_it if one in terms}, terms)
+        reports = [report.name for report in source.reports() if not sold.isdisjoint(report.resources)]
+        marks = await self._store.read.watermarks.all() if reports else {}
         tally = Tally()
-        for report, each in measured:
-            problems += each.problems
-            problems += owners.mixed_up(each)
-            kept = await self._classed(each, owners)
-            try:
-                await self._days.append(each.at, source.name, kept)
-            except BaseException:
-                self._progress.forget(owners.servers)  # the meters would stand on readings that nobody has
-                raise
-            tally.add(each, kept, owners)
-            name = f"{source.name}/{report}"
-            self._seen[name] = max(each.at, self._seen.get(name, each.at))
-        await self._noted(source.name, measured)
+        async with aclosing(self._answers(source, reports)) as answers:
+            async for answer in answers:
+                tally.problems += answer.problems
+                if answer.found is not None:
+                    await self._keep(source.name, answer.report, answer.found, terms, marks, tally)
         if tally.missing:
-            problems.append(f"{tally.missing} services have no reading")
-        if problems:
-            log.warning("collection.incomplete", module=source.name, problems=problems[:10], count=len(problems))
-        await self._looked(terms)
-        return tally.round(source.name, problems)
+            tally.problems.append(f"{tally.missing} services have no reading")
+        if tally.problems:
+            first = tally.problems[:10]
+            log.warning("collection.incomplete", module=source.name, problems=first, count=len(tally.problems))
+        return tally.round(source.name), terms
+
+    # asking ----------------------------------------------------------------------------------------------------------------------
+
+    async def _answers(self, source: Source, reports: Sequence[str]) -> AsyncGenerator[_Answer, None]:
+        """One after the other; while the caller is busy with one, the next is on its way.
+
+        Who cannot be asked for traffic is ill, and asked for nothing more; the other reports are extras.
+        """
+        coming: asyncio.Task[_Answer] | None = None
+        try:
+            for report, following in zip_longest(reports, reports[1:]):
+                coming = coming or asyncio.create_task(self._asked(source, report))
+                answer, coming = await coming, None
+                if following is not None and not answer.ill:
+                    coming = asyncio.create_task(self._asked(source, following))
+                yield answer
+                if answer.ill:
+                    return
+        finally:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.wait({coming})
+
+    async def _asked(self, source: Source, report: str) -> _Answer:
+        await self._rests.goes_on(source.name)
+        try:
+            found = await source.measure(report, self._clock.now())
+        except ProvisiondError as error:
+            log.warning("collection.failed", module=source.name, report=report, code=error.code, error=error.message)
+            ill = isinstance(error, Unhealthy) and report == TRAFFIC
+            if ill:
+                async with self._store.transaction() as tx:
+                    await tx.module_health.ill(source.name, error.code, error.message)
+            return _Answer(report, problems=(error.message,), ill=ill)
+        if self._clock.now() - found.at > STALE_AFTER:
+            return _Answer(
+                report, problems=(f"the report {report} took more than {STALE_AFTER} to come, and is left out",)
+            )
+        return _Answer(report, found, found.problems)
+
+    # keeping ---------------------------------------------------------------------------------------------------------------------
+
+    async def _keep(
+        self,
+        module: str,
+        report: str,
+        each: Measurement,
+        terms: Mapping[int, Terms],
+        marks: Mapping[str, datetime],
+        tally: Tally,
+    ) -> None:
+        # read now: a server may have changed hands while the panel worked
+        on_it = await self._store.read.services.on_module(module, COUNTED)
+        owners = tally.owners_now({one: remote_id for one, remote_id in on_it if one in terms}, terms)
+        await self._remember(f"{module}/{report}", each, terms, marks)
+        try:
+            kept = await self._classed(each, owners, tally)
+            await self._days.append(each.at, module, kept)
+        except BaseException:
+            self._progress.forget(owners.servers)  # the meters would stand on readings that nobody has
+            raise
+        self._seen[f"{module}/{report}"] = max(each.at, self._seen.get(f"{module}/{report}", each.at))
+        tally.add(each, kept)
+        async with self._store.transaction() as tx:
+            await tx.watermarks.move({f"{module}/{report}": each.at})
+            if report == TRAFFIC:
+                await tx.module_health.well(module)
 
     def _told(self, made: Round) -> Round:
         self._observe(made)
         return made
-
-    async def _looked(self, terms: Mapping[int, Terms]) -> None:
-        """After a round that brought nothing as well: the time without readings grows."""
-        if self._then is not None:
-            await self._progress.catch_up(terms)
-            await self._then(list(terms.values()))
-
-    async def _noted(self, module: str, measured: Sequence[tuple[str, Measurement]]) -> None:
-        async with self._store.transaction() as tx:
-            await tx.watermarks.move({f"{module}/{report}": each.at for report, each in measured})
-            if any(report == TRAFFIC for report, _ in measured):
-                await tx.module_health.well(module)
 
     async def _terms(self, module: str) -> dict[int, Terms]:
         """Of the services that are on the module now."""
@@ -205,56 +252,24 @@ class Collector:
         self._progress.keep_only(module, known.keys())
         return known
 
-    async def _measured(self, source: Source, sold: frozenset[str]) -> tuple[list[tuple[str, Measurement]], list[str]]:
-        """Every report that gives something that is sold. Who cannot be asked for traffic is ill; the other reports are extras."""
-        measured: list[tuple[str, Measurement]] = []
-        problems: list[str] = []
-        for report in source.reports():
-            if sold.isdisjoint(report.resources):
-                continue
-            await self._rests.goes_on(source.name)
-            try:
-                found = await source.measure(report.name, self._clock.now())
-            except ProvisiondError as error:
-                log.warning(
-                    "collection.failed", module=source.name, report=report.name, code=error.code, error=error.message
-                )
-                problems.append(error.message)
-                if isinstance(error, Unhealthy) and report.name == TRAFFIC:
-                    async with self._store.transaction() as tx:
-                        await tx.module_health.ill(source.name, error.code, error.message)
-                    return [], problems
-                continue
-            if self._clock.now() - found.at > STALE_AFTER:
-                problems.append(f"the report {report.name} took more than {STALE_AFTER} to come, and is left out")
-                continue
-            measured.append((report.name, found))
-        return measured, problems
-
     async def _remember(
-        self, module: str, measured: Sequence[tuple[str, Measurement]], terms: Mapping[int, Terms]
+        self, source: str, each: Measurement, terms: Mapping[int, Terms], marks: Mapping[str, datetime]
     ) -> None:
         """What this process has not seen: readings of other nodes, and at the start the last one of each service."""
-        marks = await self._store.read.watermarks.all()
-        for report, each in measured:
-            name = f"{module}/{report}"
-            seen, mark = self._seen.get(name), marks.get(name)
-            if seen is not None and mark is not None and seen < mark:
-                for metric in each.values:
-                    await self._take_in(metric, terms, seen, mark)
-                self._seen[name] = mark
+        seen, mark = self._seen.get(source), marks.get(source)
+        if seen is not None and mark is not None and seen < mark:
             for metric in each.values:
-                await self._look_back(metric, terms, each.at)
+                await self._take_in(metric, terms, seen, mark)
+            self._seen[source] = mark
+        for metric in each.values:
+            unknown = [one for one in self._progress.without(metric, terms) if metric in terms[one].meters]
+            if unknown:
+                await self._look_back(metric, unknown, each.at, terms[unknown[0]].meters[metric].kind)
 
-    async def _look_back(self, metric: str, terms: Mapping[int, Terms], at: datetime) -> None:
-        unknown = [one for one in self._progress.without(metric, terms.keys()) if metric in terms[one].meters]
-        if unknown:
-            found = await self._days.last(metric, unknown, at, at - LAST_WITHIN)
-            kinds = {one: terms[one].meters[metric].kind for one in found}
-            counted = {
-                one: Reading(s.at, kinds[one].total(s.value)) for one, s in found.items() if s.cls not in UNCOUNTED
-            }
-            self._progress.remember(metric, unknown, counted)
+    async def _look_back(self, metric: str, service_ids: Sequence[int], at: datetime, kind: Kind) -> None:
+        found = await self._days.last(metric, service_ids, at, at - LAST_WITHIN)
+        counted = {one: Reading(s.at, kind.total(s.value)) for one, s in found.items() if s.cls not in UNCOUNTED}
+        self._progress.remember(metric, service_ids, counted)
 
     async def _take_in(self, metric: str, terms: Mapping[int, Terms], seen: datetime, mark: datetime) -> None:
         ids = [one for one, own in terms.items() if metric in own.meters]
@@ -267,66 +282,33 @@ class Collector:
                         self._progress.take(service_id, metric, Reading(sample.at, kind.total(sample.value)))
             await asyncio.sleep(0)
 
-    async def _classed(self, each: Measurement, owners: Owners) -> Kept:
-        """Of those whose plan counts the metric. A server under another one's name is not counted, whoever's reading that is."""
+    async def _classed(self, each: Measurement, owners: Owners, tally: Tally) -> Kept:
+        """Of those whose plan counts the metric. A row under another server's name is not counted, whoever's reading that is."""
         strangers = owners.strangers(each)
+        tally.problems += owners.told(strangers)
         kept: Kept = {}
         for metric, found in each.values.items():
-            of_metric = kept[metric] = {}
-            counted = [
-                (service_id, found[remote_id])
-                for service_id, remote_id in owners.of(metric)
-                if remote_id in found and remote_id not in strangers
-            ]
-            of_metric |= await self._progress.take_all(metric, each.at, counted)
-            for service_id, remote_id in owners.of(metric) if strangers else ():
-                if remote_id in found and remote_id in strangers:
-                    of_metric[service_id] = (found[remote_id], Quality.FOREIGN.code)
+            of_metric = owners.of(metric)
+            own = [(one, found[remote_id]) for one, remote_id in of_metric if remote_id in found]
+            if strangers:
+                foreign = {one for one, remote_id in of_metric if remote_id in strangers}
+                kept[metric] = {one: (total, Quality.FOREIGN.code) for one, total in own if one in foreign}
+                own = [(one, total) for one, total in own if one not in foreign]
+            tally.missing = max(tally.missing, len(of_metric) - len(own) - len(kept.get(metric, ())))
+            kept[metric] = kept.get(metric, {}) | await self._progress.take_all(metric, each.at, own)
             if owners.kind(metric) is Kind.COUNTER64:
-                kept[metric] = {one: (Kind.COUNTER64.stored(total), cls) for one, (total, cls) in of_metric.items()}
+                kept[metric] = {one: (Kind.COUNTER64.stored(total), cls) for one, (total, cls) in kept[metric].items()}
         return kept
 
 
-class Owners:
-    """Whose readings a report's rows are."""
+@dataclass(frozen=True)
+class _Answer:
+    """`found` None: it did not come, or is of no use."""
 
-    def __init__(self, servers: Mapping[int, str], terms: Mapping[int, Terms]) -> None:
-        """`servers`: service -> the platform's id of its server."""
-        self.servers = servers
-        self._terms = terms
-        self._of: dict[str, list[tuple[int, str]]] = {}
-        self._named: defaultdict[str, set[str]] = defaultdict(set)
-        """Host name -> servers of that name: two customers may choose the same."""
-        for service_id, remote_id in servers.items():
-            self._named[terms[service_id].service.hostname].add(remote_id)
-
-    def of(self, metric: str) -> list[tuple[int, str]]:
-        """(service, server) of the services whose plan counts the metric."""
-        if metric not in self._of:
-            self._of[metric] = [
-                (one, remote_id) for one, remote_id in self.servers.items() if metric in self._terms[one].meters
-            ]
-        return self._of[metric]
-
-    def kind(self, metric: str) -> Kind | None:
-        """The same for all of them; None: nobody's plan counts the metric."""
-        return self._terms[self.of(metric)[0][0]].meters[metric].kind if self.of(metric) else None
-
-    def strangers(self, each: Measurement) -> dict[str, str]:
-        """Server -> the name in its row, where that is the name of another server of ours."""
-        ours = set(self.servers.values())
-        return {
-            remote_id: name
-            for remote_id, name in each.hostnames.items()
-            if remote_id in ours and name in self._named and remote_id not in self._named[name]
-        }
-
-    def mixed_up(self, each: Measurement) -> list[str]:
-        """The same for people."""
-        return [
-            f"server {remote_id}: its row is named {name}, as server {min(self._named[name])} is"
-            for remote_id, name in self.strangers(each).items()
-        ]
+    report: str
+    found: Measurement | None = None
+    problems: tuple[str, ...] = ()
+    ill: bool = False
 
 
 class Tally:
@@ -334,18 +316,30 @@ class Tally:
 
     def __init__(self) -> None:
         self.servers: set[str] = set()
+        self.problems: list[str] = []
         self.samples = self.missing = 0
         self._classes: Counter[int] = Counter()
+        self._owners: Owners | None = None
 
-    def add(self, each: Measurement, kept: Kept, owners: Owners) -> None:
+    def owners_now(self, servers: dict[int, str], terms: Mapping[int, Terms]) -> Owners:
+        """Those of the last report, where nothing has changed since."""
+        if self._owners is None or self._owners.servers != servers:
+            self._owners = Owners(servers, terms)
+        return self._owners
+
+    def add(self, each: Measurement, kept: Kept) -> None:
         self.servers.update(*each.values.values())
-        for metric, found in kept.items():
+        for found in kept.values():
             self.samples += len(found)
-            self.missing = max(self.missing, len(owners.of(metric)) - len(found))
-            self._classes.update(code for _, code in found.values())
+            self._classes.update([code for _, code in found.values()])
 
-    def round(self, module: str, problems: Sequence[str]) -> Round:
+    def round(self, module: str) -> Round:
         classes = {Quality.of_code(code).value: count for code, count in self._classes.items()}
         return Round(
-            module, len(self.servers), self.samples, self.missing, tuple(problems), dict(sorted(classes.items()))
+            module,
+            len(self.servers),
+            self.samples,
+            self.missing,
+            tuple(self.problems),
+            dict(sorted(classes.items())),
         )

@@ -15,6 +15,7 @@ from daemon.domain.clock import Clock
 from daemon.domain.metering import Ask
 from daemon.domain.periods import Period
 from daemon.domain.quality import Judged, Meter, Quality, Reading, Standing, classify, month_began
+from daemon.domain.resources import Kind
 from daemon.stats import crunch
 from daemon.stats.crunch import Heavy
 from daemon.stats.measuring import AT_ONCE, Measuring
@@ -23,6 +24,8 @@ from daemon.stats.terms import Terms
 PER_TURN = 500
 """Readings that are classed before others get their turn."""
 INSTANT = timedelta(microseconds=1)
+ANY = 2**64
+"""More than any total grows by."""
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -91,9 +94,6 @@ class _Line:
         self.still.pop(service_id, None)
         self.others.pop(service_id, None)
 
-    def knows(self, service_id: int) -> bool:
-        return service_id in self.plain or service_id in self.others
-
     def left(self, service_id: int, total: int, at: datetime) -> Standing:
         """Of one that was plain at `at`, before the line moved on."""
         reading = Reading(at, total)
@@ -104,9 +104,10 @@ class _Line:
         before, self.plain, self.at = self.plain, {}, at
         return before
 
-    def keep(self, service_id: int, standing: Standing | None) -> None:
-        """Of a reading of the moment, or of one that was not counted."""
-        if standing is None or standing.newest.at != self.at or not _is_plain(standing):
+    def keep(self, service_id: int, standing: Standing | None, meter: Meter) -> None:
+        """After a reading of the moment, or one that was not counted. Who is about to lose the server is never plain."""
+        plain = standing is not None and standing.newest.at == self.at and _is_plain(standing)
+        if standing is None or not plain or meter.owned_until is not None:
             self.put(service_id, standing)
             return
         self.others.pop(service_id, None)
@@ -126,46 +127,34 @@ def _is_plain(standing: Standing) -> bool:
     )
 
 
-@dataclass(slots=True)
 class _Stretch:
-    """What holds for all plain totals of one metric from one moment to the next; what a port can carry in it is worked out once for each speed."""
+    """What holds for all plain totals of one metric from one moment to the next; what a port can carry in it is worked out once a speed."""
 
-    since: datetime
-    at: datetime
-    meter: Meter
-    """Of any of them; kind, rhythm and zone are the same for all."""
-    most: dict[int | None, int | None] = field(default_factory=dict)
-    known: dict[int | None, bool] = field(default_factory=dict)
+    def __init__(self, since: datetime, at: datetime, meter: Meter) -> None:
+        """`meter`: of any of them; kind, rhythm and zone are the same for all."""
+        self.since = since
+        self.at = at
+        self.quality = Quality.OK if meter.in_time(since, at) else Quality.GAP
+        self.in_one_month = month_began(since, at, meter) is None
+        self._most: dict[int | None, int] = {}
+        self._known: dict[int | None, bool] = {}
 
-    @property
-    def quality(self) -> Quality:
-        return Quality.OK if self.meter.in_time(self.since, self.at) else Quality.GAP
-
-    @property
-    def in_one_month(self) -> bool:
-        return month_began(self.since, self.at, self.meter) is None
-
-    def plain(self, grown: int, meter: Meter) -> bool:
-        if meter.owned_until is not None:
-            return False
-        most = self.bound(meter)
-        return not meter.kind.counts_up or (grown >= 0 and (most is None or grown <= most))
-
-    def bound(self, meter: Meter) -> int | None:
-        """The most that a plain total may have grown by; None: any number."""
+    def most(self, meter: Meter) -> int:
+        """What a plain total may have grown by."""
         speed = meter.port_speed
-        if speed not in self.most:
-            self.most[speed] = _most(meter, self.since, self.at)
-            self.known[speed] = not meter.wraps_unseen(self.since, self.at)
-        return self.most[speed]
+        if speed not in self._most:
+            self._known[speed] = not meter.wraps_unseen(self.since, self.at)
+            self._most[speed] = ANY if speed is None else _most(meter, speed, self.since, self.at)
+        return self._most[speed]
+
+    def known(self, meter: Meter) -> bool:
+        return self._known[meter.port_speed]
 
 
-def _most(meter: Meter, since: datetime, at: datetime) -> int | None:
-    """The largest volume that is possible."""
-    if meter.port_speed is None:
-        return None
-    volume = 21 * meter.port_speed * (max(at - since, meter.rhythm) // INSTANT) // (160 * 10**6)
+def _most(meter: Meter, speed: int, since: datetime, at: datetime) -> int:
+    volume = 21 * speed * (max(at - since, meter.rhythm) // INSTANT) // (160 * 10**6)
     assert meter.possible(volume, since, at)
+    assert not meter.possible(volume + 1, since, at)
     return volume
 
 
@@ -212,9 +201,9 @@ class Progress:
     def take(self, service_id: int, metric: str, reading: Reading) -> Quality:
         """The class of a reading that has come; what it bills is added to what was used so far."""
         own = self._own[service_id]
-        line = self._line(own.terms, metric)
-        judged = classify(line.standing(service_id), reading, own.terms.meters[metric])
-        line.keep(service_id, judged.standing)
+        line, meter = self._line(own.terms, metric), own.terms.meters[metric]
+        judged = classify(line.standing(service_id), reading, meter)
+        line.keep(service_id, judged.standing, meter)
         if own.counts is not None and metric in own.counts:
             own.counts[metric].add(judged, own.terms)
         return judged.quality
@@ -258,45 +247,50 @@ class Progress:
         kept: dict[int, tuple[int, int]],
     ) -> list[tuple[int, int]]:
         """Tens of thousands in each round: nothing here is done twice. What is left has to be judged."""
-        code, since, at, own = stretch.quality.code, stretch.since, stretch.at, self._own
-        counts_up, plain, still = stretch.meter.kind.counts_up, line.plain, line.still
+        code, own, plain = stretch.quality.code, self._own, line.plain
         rest: list[tuple[int, int]] = []
         for one in totals:
             service_id, total = one
             previous = before.get(service_id)
-            terms = own[service_id].terms
-            meter = terms.meters[metric]
-            if previous is None or not stretch.plain(total - previous, meter):
+            if previous is None:
                 rest.append(one)
                 continue
+            meter = own[service_id].terms.meters[metric]
+            if meter.kind is not Kind.GAUGE:
+                grown = total - previous
+                if not 0 <= grown <= stretch.most(meter):
+                    rest.append(one)
+                    continue
+                self._grow(own[service_id], line, stretch, metric, grown)
             del before[service_id]
-            kept[service_id] = (total, code)
             plain[service_id] = total
-            if not counts_up:
-                continue
-            if total == previous:
-                still.setdefault(service_id, since)
-            elif service_id in still:
-                del still[service_id]
-            counts = own[service_id].counts
-            if counts is not None and metric in counts:
-                counts[metric].grow(total - previous, since, at, terms, known=stretch.known[meter.port_speed])
+            kept[service_id] = (total, code)
         return rest
+
+    def _grow(self, own: _Own, line: _Line, stretch: _Stretch, metric: str, grown: int) -> None:
+        service_id = own.terms.service.id
+        if not grown:
+            line.still.setdefault(service_id, stretch.since)
+        elif service_id in line.still:
+            del line.still[service_id]
+        if own.counts is not None and metric in own.counts:
+            known = stretch.known(own.terms.meters[metric])
+            own.counts[metric].grow(grown, stretch.since, stretch.at, own.terms, known=known)
 
     def remember(self, metric: str, service_ids: Iterable[int], last: Mapping[int, Reading]) -> None:
         """The last reading of services whose meter is not known; without one, the next reading is the first."""
         for service_id in service_ids:
             own = self._own.get(service_id)
-            if own is not None and not (line := self._line(own.terms, metric)).knows(service_id):
-                line.put(service_id, Standing.of(last[service_id]) if service_id in last else None)
+            if own is not None:
+                standing = Standing.of(last[service_id]) if service_id in last else None
+                self._line(own.terms, metric).put(service_id, standing)
 
-    def without(self, metric: str, service_ids: Iterable[int]) -> list[int]:
-        """Services whose meter is not known."""
-        return [
-            one
-            for one in service_ids
-            if (own := self._own.get(one)) is not None and not self._line(own.terms, metric).knows(one)
-        ]
+    def without(self, metric: str, terms: Mapping[int, Terms]) -> list[int]:
+        """Services of one module whose meter is not known."""
+        if not terms:
+            return []
+        line = self._line(next(iter(terms.values())), metric)
+        return [one for one in terms if one not in line.plain and one not in line.others]
 
     async def catch_up(self, service_ids: Iterable[int]) -> None:
         """Work out from the samples what was used so far by these, where it isn't known.

@@ -1,7 +1,7 @@
 """Collecting 10 000 servers, five metrics from three reports, beside a bare client that downloads, parses and reads the same fields.
 
 Both sides of the ratio run in this process, in turn, against the same sandbox process. Ours ends with the classed samples of 10 000
-services in the store. Seconds and memory are those of a daemon process that is asked for a round.
+services in the store. Seconds and memory are those of a daemon process that is asked for a round, and looks at alerts after it.
 """
 
 from __future__ import annotations
@@ -86,12 +86,13 @@ async def _beside_a_bare_client(made: Databases, name: str, label: str, panels: 
         stack.push_async_callback(worker.stop)
         statistics = Statistics(store, clock, settings, lambda: metered(fleet), worker)
         stack.push_async_callback(statistics.close)
+        [source] = [source for source, _ in metered(fleet)]
         system = panels.systems["dcimanager"]
         session = await stack.enter_async_context(aiohttp.ClientSession())
         token = await _log_in(session, system)
 
         async def ours() -> None:
-            made_round = await statistics.collector.round("dci-main")
+            made_round, _ = await statistics.collector.collect(source)
             if made_round.samples != len(METRICS) * SERVERS or made_round.problems:
                 raise RuntimeError(f"an incomplete round: {made_round.as_dict()}")
 
@@ -100,15 +101,11 @@ async def _beside_a_bare_client(made: Databases, name: str, label: str, panels: 
                 if len(await _report(session, system, token, *report)) != SERVERS:
                     raise RuntimeError("an incomplete report")
 
-        async def rested() -> None:
-            """A panel is left in peace for as long as its last round took."""
-            await clock.sleep(max(0.0, (statistics.collector.rests_until("dci-main") - clock.now()).total_seconds()))
-
         await ours()
         await bare()
         leave_out_of_collections()  # as the daemon does when it is ready; both sides have it
         cpu = Pairs([], [])
-        found = await alternating(_timed(ours, cpu.ours, rested), _timed(bare, cpu.others, rested), PAIRS)
+        found = await alternating(_timed(ours, cpu.ours), _timed(bare, cpu.others), PAIRS)
     took, beside = sorted(found.ours)[PAIRS // 2], sorted(found.others)[PAIRS // 2]
     rates = Pairs(found.others, found.ours)  # a rate is one over a time
     work = Pairs(cpu.others, cpu.ours)
@@ -124,11 +121,8 @@ async def _beside_a_bare_client(made: Databases, name: str, label: str, panels: 
     ]  # fmt: skip
 
 
-def _timed(
-    side: Callable[[], Awaitable[None]], cpu: list[float], rested: Callable[[], Awaitable[None]]
-) -> Callable[[], Awaitable[float]]:
+def _timed(side: Callable[[], Awaitable[None]], cpu: list[float]) -> Callable[[], Awaitable[float]]:
     async def run() -> float:
-        await rested()
         used, begun = time.process_time(), time.monotonic()
         await side()
         took = time.monotonic() - begun
