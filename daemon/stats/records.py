@@ -288,7 +288,7 @@ class Records:
             why = (
                 f"expected a number of {resource.unit} that is whole in {resource.base_unit}, from 0 on; got {quantity}"
             )
-            error = {"field": "quantity", "code": "quantity", "message": why}
+            error = {"field": "quantity", "code": "not_whole", "message": why}
             raise Refused("quantity", f"quantity: {why}", errors=[error])
         return base
 
