@@ -6,10 +6,11 @@ state read again: two nodes, a crash, or a start in between can neither send a m
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 import structlog
 
@@ -30,6 +31,8 @@ from daemon.store.repositories import Repositories
 
 TOLD_AT_ONCE = 100
 """Services whose mails go into one transaction."""
+PER_TURN = 50
+"""Services that are looked at before others get their turn: a few milliseconds."""
 RECOVERED = 5
 """Thousandths above the least coverage, from which on a fall is told again."""
 
@@ -49,6 +52,44 @@ class _Watched:
     length: timedelta
 
 
+class _Calendar:
+    """The periods that run at one moment, each worked out once: most services share a zone."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self._periods: dict[tzinfo, Period] = {}
+        self._names: dict[tuple[datetime, tzinfo], str] = {}
+
+    def period(self, own: Terms) -> Period:
+        found = self._periods.get(own.zone)
+        if found is None:
+            found = self._periods[own.zone] = own.period(self.now)
+        return found
+
+    def begin(self, own: Terms) -> datetime:
+        """Since when the service is counted in it."""
+        since = self.period(own).since
+        return max(since, own.service.billing_from or since)
+
+    def name(self, period: Period, zone: tzinfo) -> str:
+        key = (period.since, zone)
+        if key not in self._names:
+            self._names[key] = name_of(period, zone)
+        return self._names[key]
+
+    def used(self, own: Terms, code: str, period: Period, quantity: int | None) -> Used:
+        month = self.name(period, own.zone)
+        return Used(own.billables[code].resource, period, month, own.zone, own.included[code], quantity)
+
+
+async def _in_turns(ids: Iterable[int]) -> AsyncIterator[int]:
+    """Each of them, letting others run in between."""
+    for number, one in enumerate(ids, 1):
+        yield one
+        if number % PER_TURN == 0:
+            await asyncio.sleep(0)
+
+
 class AlertDesk:
     def __init__(
         self, store: Store, clock: Clock, progress: Progress, measuring: Measuring, settings: Settings
@@ -65,33 +106,37 @@ class AlertDesk:
     async def look(self, terms: Sequence[Terms]) -> None:
         """Tell what the services of one module have passed since the last round, a part of them at a time."""
         fallen: dict[int, _Watched] = {}
+        calendar = _Calendar(self._clock.now())
         for start in range(0, len(terms), AT_ONCE):
             part = {own.service.id: own for own in terms[start : start + AT_ONCE]}
-            fallen |= await self._look(part)
+            fallen |= await self._look(part, calendar)
         if fallen:
             await self._tell_operators(terms[0].service.module or "", fallen)
 
-    async def _look(self, terms: Mapping[int, Terms]) -> dict[int, _Watched]:
+    async def _look(self, terms: Mapping[int, Terms], calendar: _Calendar) -> dict[int, _Watched]:
         """Those whose coverage fell or recovered; what concerns customers is told here."""
-        now = self._clock.now()
-        used = await self._used(terms, now)
+        used = await self._used(terms, calendar)
         kept = await self._store.read.alerts.of(terms)
-        passed = [one for one, own in used.items() if _judged(kept[one], own)[1] != kept[one]]
+        passed = [one async for one in _in_turns(used) if _judged(kept[one], used[one])[1] != kept[one]]
         for start in range(0, len(passed), TOLD_AT_ONCE):
             await self._tell_customers({one: used[one] for one in passed[start : start + TOLD_AT_ONCE]})
-        watched = {one: found for one, own in terms.items() if (found := self._watched(own, now)) is not None}
-        return {one: found for one, found in watched.items() if self._covered(kept[one], found)[1] != kept[one]}
+        fallen: dict[int, _Watched] = {}
+        async for one in _in_turns(terms):
+            found = self._watched(terms[one], calendar)
+            if found is not None and self._covered(kept[one], found)[1] != kept[one]:
+                fallen[one] = found
+        return fallen
 
     # usage, for customers --------------------------------------------------------------------------------------------------------
 
-    async def _used(self, terms: Mapping[int, Terms], now: datetime) -> dict[int, list[Used]]:
+    async def _used(self, terms: Mapping[int, Terms], calendar: _Calendar) -> dict[int, list[Used]]:
         """Of those who have something included: what is known of each resource so far."""
         found: defaultdict[int, list[Used]] = defaultdict(list)
-        for one, used in [*await self._counted(terms), *await self._measured(terms, now)]:
+        for one, used in [*await self._counted(terms, calendar), *await self._measured(terms, calendar)]:
             found[one].append(used)
         return found
 
-    async def _counted(self, terms: Mapping[int, Terms]) -> list[tuple[int, Used]]:
+    async def _counted(self, terms: Mapping[int, Terms], calendar: _Calendar) -> list[tuple[int, Used]]:
         """Counters: known in memory, and what was pushed beside them."""
         known = [
             (one, own, code, so_far)
@@ -108,24 +153,24 @@ class AlertDesk:
         for one, own, code, so_far in known:
             beside = pushed[so_far.period].get((one, code))
             quantity = so_far.quantity if beside is None else (so_far.quantity or 0) + beside
-            found.append((one, _used(own, code, so_far.period, quantity)))
+            found.append((one, calendar.used(own, code, so_far.period, quantity)))
         return found
 
-    async def _measured(self, terms: Mapping[int, Terms], now: datetime) -> list[tuple[int, Used]]:
+    async def _measured(self, terms: Mapping[int, Terms], calendar: _Calendar) -> list[tuple[int, Used]]:
         """Everything else, as it would be billed if the period ended now."""
         asks: list[Ask] = []
         for own in terms.values():
-            period = own.period(now)
-            begin = max(period.since, own.service.billing_from or period.since)
-            billables = [own.billables[code] for code in own.included]
-            asks += [own.ask(one, begin, now) for one in billables if not _is_counted(one) and begin < now]
+            begin = calendar.begin(own)
+            others = [own.billables[code] for code in own.included if not _is_counted(own.billables[code])]
+            asks += [own.ask(one, begin, calendar.now) for one in others if begin < calendar.now]
         if not asks:
             return []
         measured = await self._measuring.measure(await self._measuring.filled(asks), sealed=False)
         found = []
         for ask, answer in zip(asks, measured, strict=True):
-            one = ask.billable.service_id
-            found.append((one, _used(terms[one], ask.billable.resource.code, terms[one].period(now), answer.quantity)))
+            own = terms[ask.billable.service_id]
+            used = calendar.used(own, ask.billable.resource.code, calendar.period(own), answer.quantity)
+            found.append((own.service.id, used))
         return found
 
     async def _tell_customers(self, used: Mapping[int, Sequence[Used]]) -> None:
@@ -146,16 +191,15 @@ class AlertDesk:
 
     # coverage, for operators -----------------------------------------------------------------------------------------------------
 
-    def _watched(self, own: Terms, now: datetime) -> _Watched | None:
+    def _watched(self, own: Terms, calendar: _Calendar) -> _Watched | None:
         """The counter of which least is known. Time in which readings may still come is left out."""
-        period = own.period(now)
-        begin = max(period.since, own.service.billing_from or period.since)
+        period, length = calendar.period(own), calendar.now - calendar.begin(own)
         found = [
             _Watched(
                 own,
-                name_of(period, own.zone),
+                calendar.name(period, own.zone),
                 so_far.covered if so_far.period == period else timedelta(),
-                now - begin - own.billables[code].resource.late_by,
+                length - own.billables[code].resource.late_by,
             )
             for code, so_far in self._progress.so_far(own.service.id).items()
         ]
@@ -182,7 +226,8 @@ class AlertDesk:
         async with self._store.transaction() as tx:
             kept = await tx.alerts.locked(watched)
             changed: dict[int, ServiceAlerts] = {}
-            for one, found in watched.items():
+            async for one in _in_turns(watched):
+                found = watched[one]
                 told, after = self._covered(kept[one], found)
                 if after != kept[one]:
                     changed[one] = after
@@ -243,10 +288,6 @@ def _is_counted(billable: Billable) -> bool:
     """A volume read by one meter: it is known in memory."""
     code = billable.resource.code
     return billable.resource.kind.counts_up and [source.metric for source in billable.sources] == [code]
-
-
-def _used(own: Terms, code: str, period: Period, quantity: int | None) -> Used:
-    return Used(own.billables[code].resource, period, own.zone, own.included[code], quantity)
 
 
 def _judged(kept: ServiceAlerts, used: Sequence[Used]) -> tuple[list[Passed], ServiceAlerts]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from fractions import Fraction
+from heapq import nsmallest
 from typing import Any
 
 from daemon.domain.alerts import Alert, Threshold
 from daemon.domain.order import Customer
-from daemon.domain.periods import Period, name_of
+from daemon.domain.periods import Period
 from daemon.domain.resources import Kind, Resource, Rounding, convert, to_decimal
 from daemon.domain.service import Service
 from daemon.stats.terms import Included
@@ -48,14 +49,11 @@ class Used:
 
     resource: Resource
     period: Period
+    month: str
+    """The name of the period."""
     zone: tzinfo
     included: Included
     quantity: int | None
-
-    @property
-    def month(self) -> str:
-        """The name of the period."""
-        return name_of(self.period, self.zone)
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,9 @@ class Low:
     length: timedelta
 
     @property
-    def share(self) -> Fraction:
-        return Fraction(self.covered // timedelta(microseconds=1), self.length // timedelta(microseconds=1))
+    def share(self) -> int:
+        """In hundredths of a percent, rounded down."""
+        return 10_000 * self.covered // self.length
 
 
 def readable(resource: Resource, quantity: int, unit: str) -> str:
@@ -180,7 +179,7 @@ def coverage_key(module: str, low: Sequence[Low], at: datetime) -> str:
 
 def coverage_letter(department: str, module: str, low: Sequence[Low], least: int) -> dict[str, Any]:
     """The payload of the mail that tells a department of services whose readings are incomplete, worst first."""
-    worst = sorted(low, key=lambda one: (one.share, one.service.id))
+    worst = nsmallest(MOST_NAMED, low, key=lambda one: (one.share, one.service.id))
     values = {
         "module": module,
         "count": len(low),
@@ -189,9 +188,9 @@ def coverage_letter(department: str, module: str, low: Sequence[Low], least: int
             {
                 "id": one.service.id,
                 "hostname": one.service.hostname,
-                "share": f"{to_decimal(100 * one.share, 2, Rounding.DOWN)}",
+                "share": f"{one.share / 100:.2f}",
             }
-            for one in worst[:MOST_NAMED]
+            for one in worst
         ],
     }
     return {

@@ -12,7 +12,7 @@ from daemon.domain.alerts import AlertState, CoverageState, Wanted
 from daemon.domain.service import State
 from daemon.store.connection import Connection
 
-AT_ONCE = 500
+AT_ONCE = 200
 """Rows that are read or written before others get their turn."""
 _PART = 2**32
 _COUNTED = (State.ACTIVE.value, State.SUSPENDED.value)

@@ -24,7 +24,9 @@ CUSTOMER = Customer(1, "C-1", "Ada", "ada@example.test", None, "", "", "EUR", ""
 
 
 def used(code: str = "out", quantity: int = 85, included: int = 100, step: int | None = None, unit: str = "B") -> Used:
-    return Used(RESOURCES[code], bucket(NOW, Grain.MONTH, UTC), UTC, Included(included, step, unit), quantity)
+    return Used(
+        RESOURCES[code], bucket(NOW, Grain.MONTH, UTC), "2026-11", UTC, Included(included, step, unit), quantity
+    )
 
 
 def eighty(of: Used) -> Passed:
