@@ -61,7 +61,7 @@ async def ids(home: House, query: str = "") -> list[int]:
 async def revise(home: House, number: int, **more: object) -> Answer:
     body = {key: value for key, value in more.items() if key not in {"key", "role"}}
     key, role = more.get("key"), more.get("role", "bill")
-    return await home.post(f"/v1/usage-records/{number}/revisions", body, role=role, key=key)  # type: ignore[arg-type]  # as above
+    return await home.post(f"/v1/usage-records/{number}/revisions", body, role=role, key=key)
 
 
 async def test_records_are_listed_by_what_they_wait_for_and_by_their_last_revision(open_house: House) -> None:
