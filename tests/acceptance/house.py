@@ -408,7 +408,10 @@ class Database:
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement and commit it; its rows, if it gives any. One that loses a deadlock against the daemon is run again."""
         while self.target is not None:
-            with contextlib.suppress(psycopg.errors.DeadlockDetected), psycopg.connect(conninfo(self.target)) as connection:
+            with (
+                contextlib.suppress(psycopg.errors.DeadlockDetected),
+                psycopg.connect(conninfo(self.target)) as connection,
+            ):
                 cursor = connection.execute(statement)
                 return cursor.fetchall() if cursor.description else []
         with contextlib.closing(sqlite3.connect(self.file, timeout=10)) as db, db:

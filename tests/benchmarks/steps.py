@@ -5,23 +5,25 @@ A provision is run leg by leg on a clock that moves at once, against a sandbox p
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from daemon.app import build_fleet, leave_out_of_collections
+from daemon.app import build_fleet, leave_out_of_collections, metered
 from daemon.domain.clock import VirtualClock
 from daemon.domain.secrets import MasterKey
 from daemon.provisioning.idempotency import Answers
 from daemon.provisioning.legs import Legs
 from daemon.provisioning.ordering import Ordering
 from daemon.settings.loader import load
+from daemon.stats.system import Statistics
+from daemon.stats.worker import Worker
 from daemon.store.database import Store
 from daemon.store.targets import Target
 from tests.benchmarks.costs import backends, counting
@@ -100,13 +102,13 @@ async def _of(made: Databases, name: str, panels: Panels) -> list[Figure]:
                 used, statements[size] = await _cost(shop)
                 cpu[size].append(used)
     ratios = [late / early for early, late in zip(cpu[YOUNG], cpu[OLD], strict=True)]
-    early, late = statistics.median(cpu[YOUNG]), statistics.median(cpu[OLD])
+    early, late = median(cpu[YOUNG]), median(cpu[OLD])
     note = f"CPU of an operation {early * 1000:.1f} ms after {YOUNG} finished ones, {late * 1000:.1f} ms after {OLD}"
     said = f"{statements[YOUNG]:.1f} an operation after {YOUNG} finished ones, {statements[OLD]:.1f} after {OLD}"
     return [
         flat(
             f"step_flat_{name}",
-            statistics.median(ratios),
+            median(ratios),
             spread=f"{len(ratios)} pairs {spread_of(ratios)}",
             note=note,
         ),
@@ -140,5 +142,9 @@ async def _shop(made: Databases, name: str, finished: int, panels: Panels) -> As
         async def woken(_operation_id: int) -> None:
             """Nothing wakes here; `provision` looks for what is due."""
 
-        legs = Legs(store, clock, fleet, MasterKey(b"m" * 32), f"bench{finished}")
+        worker = Worker()
+        stack.push_async_callback(worker.stop)
+        statistics = Statistics(store, clock, fleet.settings, lambda: metered(fleet), worker)
+        stack.push_async_callback(statistics.close)
+        legs = Legs(store, clock, fleet, MasterKey(b"m" * 32), f"bench{finished}", statistics)
         yield Shop(store, clock, Ordering(store, clock, fleet, Answers(store), woken), legs)

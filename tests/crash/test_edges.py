@@ -39,7 +39,7 @@ async def test_a_crash_leaves_exactly_one_server_and_no_leak(point: Point, tmp_p
         await w.check_invariants()
         if point.scenario == "release":
             records = await w.store.read.usage_records.page(service_id=1, after=0, limit=10)
-            assert sorted(record.base_quantity for record in records) == [1000, 2000]
+            assert {record.resource: record.base_quantity for record in records} == {"in": 1000, "out": 2000}
 
 
 def test_the_suite_covers_every_edge_of_all_three_workflows() -> None:
