@@ -142,7 +142,7 @@ class AlertDesk:
             (one, own, code, so_far)
             for one, own in terms.items()
             for code, so_far in self._progress.so_far(one).items()
-            if code in own.included
+            if code in own.included and _is_counted(own.billables[code])
         ]
         periods: defaultdict[Period, set[int]] = defaultdict(set)
         for one, _, _, so_far in known:
@@ -192,14 +192,14 @@ class AlertDesk:
     # coverage, for operators -----------------------------------------------------------------------------------------------------
 
     def _watched(self, own: Terms, calendar: _Calendar) -> _Watched | None:
-        """The counter of which least is known. Time in which readings may still come is left out."""
+        """The metric of which least is known. Time in which readings may still come is left out."""
         period, length = calendar.period(own), calendar.now - calendar.begin(own)
         found = [
             _Watched(
                 own,
                 calendar.name(period, own.zone),
                 so_far.covered if so_far.period == period else timedelta(),
-                length - own.billables[code].resource.late_by,
+                length - (own.billables[code].resource.late_by if code in own.billables else own.late_by),
             )
             for code, so_far in self._progress.so_far(own.service.id).items()
         ]

@@ -69,13 +69,16 @@ class Alerts:
         self, service_ids: Collection[int], since: datetime, until: datetime
     ) -> dict[tuple[int, str], int]:
         """(service, resource) -> what was pushed with since <= at < until and counts, in all; where anything was."""
-        which = f"FROM pushed_event WHERE service_id IN ({self._given}) AND at >= ? AND at < ? AND state = 'accepted'"
+        which = (
+            f"FROM pushed_event e JOIN service s ON s.id = e.service_id WHERE e.service_id IN ({self._given})"
+            " AND e.at >= ? AND e.at < ? AND e.state = 'accepted' AND e.at >= s.billing_from"
+        )
         values = (list(service_ids), since, until)
         rows = await self._c.fetch(
             # In two parts: the sum of many large quantities is more than a whole number of the database holds.
             f"SELECT service_id, resource, SUM(quantity / {_PART}) AS high, SUM(quantity - quantity / {_PART} * {_PART}) AS low"  # noqa: S608 - no values
-            f" FROM (SELECT service_id, resource, quantity {which}"
-            f" UNION ALL SELECT service_id, second_resource, second_quantity {which} AND second_resource IS NOT NULL) p"
+            f" FROM (SELECT e.service_id, e.resource, e.quantity {which}"
+            f" UNION ALL SELECT e.service_id, e.second_resource, e.second_quantity {which} AND e.second_resource IS NOT NULL) p"
             " GROUP BY service_id, resource",
             *values, *values,
         )  # fmt: skip
