@@ -220,7 +220,9 @@ class Collector:
     ) -> None:
         # read now: a server may have changed hands while the panel worked
         on_it = await self._store.read.services.on_module(module, COUNTED)
+        await asyncio.sleep(0)
         owners = tally.owners_now({one: remote_id for one, remote_id in on_it if one in terms}, terms)
+        await asyncio.sleep(0)
         await self._remember(f"{module}/{report}", each, terms, marks)
         try:
             kept = await self._classed(each, owners, tally)
@@ -288,14 +290,17 @@ class Collector:
         tally.problems += owners.told(strangers)
         kept: Kept = {}
         for metric, found in each.values.items():
-            of_metric = owners.of(metric)
-            own = [(one, found[remote_id]) for one, remote_id in of_metric if remote_id in found]
+            await asyncio.sleep(0)
+            services, servers = owners.of(metric)
+            read = zip(services, map(found.get, servers), strict=True)
+            own = [(one, total) for one, total in read if total is not None]
+            foreign: dict[int, tuple[int, int]] = {}
             if strangers:
-                foreign = {one for one, remote_id in of_metric if remote_id in strangers}
-                kept[metric] = {one: (total, Quality.FOREIGN.code) for one, total in own if one in foreign}
-                own = [(one, total) for one, total in own if one not in foreign]
-            tally.missing = max(tally.missing, len(of_metric) - len(own) - len(kept.get(metric, ())))
-            kept[metric] = kept.get(metric, {}) | await self._progress.take_all(metric, each.at, own)
+                theirs = {one for one, remote_id in zip(services, servers, strict=True) if remote_id in strangers}
+                foreign = {one: (total, Quality.FOREIGN.code) for one, total in own if one in theirs}
+                own = [(one, total) for one, total in own if one not in theirs]
+            tally.missing = max(tally.missing, len(services) - len(own) - len(foreign))
+            kept[metric] = foreign | await self._progress.take_all(metric, each.at, own)
             if owners.kind(metric) is Kind.COUNTER64:
                 kept[metric] = {one: (Kind.COUNTER64.stored(total), cls) for one, (total, cls) in kept[metric].items()}
         return kept

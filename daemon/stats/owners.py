@@ -17,22 +17,24 @@ class Owners:
         """`servers`: service -> the platform's id of its server."""
         self.servers = servers
         self._terms = terms
-        self._of: dict[str, list[tuple[int, str]]] = {}
+        self._of: dict[str, tuple[list[int], list[str]]] = {}
         self._named: defaultdict[str, set[str]] = defaultdict(set)
         """Host name -> servers of that name: two customers may choose the same."""
         for service_id, remote_id in servers.items():
             self._named[terms[service_id].service.hostname].add(remote_id)
 
-    def of(self, metric: str) -> list[tuple[int, str]]:
-        """(service, server) of the services whose plan counts the metric."""
+    def of(self, metric: str) -> tuple[list[int], list[str]]:
+        """Services whose plan counts the metric, and the server of each."""
         if metric not in self._of:
-            terms, servers = self._terms, self.servers
-            self._of[metric] = [(one, remote_id) for one, remote_id in servers.items() if metric in terms[one].meters]
+            terms = self._terms
+            own = [one for one in self.servers if metric in terms[one].meters]
+            self._of[metric] = own, [self.servers[one] for one in own]
         return self._of[metric]
 
     def kind(self, metric: str) -> Kind | None:
         """The same for all of them; None: nobody's plan counts the metric."""
-        return self._terms[self.of(metric)[0][0]].meters[metric].kind if self.of(metric) else None
+        services, _ = self.of(metric)
+        return self._terms[services[0]].meters[metric].kind if services else None
 
     def strangers(self, each: Measurement) -> dict[str, str]:
         """Server -> the name in its row, where that is the name of another server of ours: whose reading it is can't be told."""

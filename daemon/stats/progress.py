@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from daemon.domain.clock import Clock
-from daemon.domain.metering import Ask
+from daemon.domain.metering import Ask, Billable, Source
 from daemon.domain.periods import Period
 from daemon.domain.quality import Judged, Meter, Quality, Reading, Standing, classify, month_began
-from daemon.domain.resources import Kind
+from daemon.domain.resources import RESOURCES, Kind
 from daemon.stats import crunch
 from daemon.stats.crunch import Heavy
 from daemon.stats.measuring import AT_ONCE, Measuring
@@ -47,18 +47,19 @@ class SoFar:
         if judged.known and judged.since is not None:
             self.covered += max(timedelta(), at - max(judged.since, self.period.since))
 
-    def grow(self, increment: int, since: datetime, at: datetime, terms: Terms, *, known: bool) -> None:
+    def grow(self, increment: int, stretch: _Stretch, terms: Terms, *, known: bool) -> None:
         """`add` for the usual case."""
-        if at > self.period.until:
-            self.period, self.quantity, self.covered = terms.period(at - INSTANT), None, timedelta()
+        if stretch.at > self.period.until:
+            self.period, self.quantity, self.covered = terms.period(stretch.at - INSTANT), None, timedelta()
         self.quantity = (self.quantity or 0) + increment
         if known:
-            self.covered += at - max(since, self.period.since)
+            since = self.period.since
+            self.covered += stretch.time if since <= stretch.since else stretch.at - since
 
 
 @dataclass(slots=True)
 class _Own:
-    """One service's. `counts` has the resources that are a volume read by one meter."""
+    """One service's. `counts` has what is read of it by metric; of levels only the coverage means anything."""
 
     terms: Terms
     counts: dict[str, SoFar] | None = None
@@ -77,6 +78,8 @@ class _Line:
     plain: dict[int, int] = field(default_factory=dict)
     still: dict[int, datetime] = field(default_factory=dict)
     others: dict[int, Standing | None] = field(default_factory=dict)
+    slowest: int | None = None
+    """No plain total's port is slower than this (bit/s; None: no port has a bound)."""
 
     def standing(self, service_id: int) -> Standing | None:
         total = self.plain.get(service_id)
@@ -112,6 +115,8 @@ class _Line:
             return
         self.others.pop(service_id, None)
         self.plain[service_id] = standing.newest.total
+        if meter.port_speed is not None:
+            self.slowest = min(self.slowest or meter.port_speed, meter.port_speed)
         if standing.billed_to.at != self.at:
             self.still[service_id] = standing.billed_to.at
         else:
@@ -130,14 +135,18 @@ def _is_plain(standing: Standing) -> bool:
 class _Stretch:
     """What holds for all plain totals of one metric from one moment to the next; what a port can carry in it is worked out once a speed."""
 
-    def __init__(self, since: datetime, at: datetime, meter: Meter) -> None:
+    def __init__(self, line: _Line, at: datetime, meter: Meter) -> None:
         """`meter`: of any of them; kind, rhythm and zone are the same for all."""
-        self.since = since
+        self.since = since = line.at
         self.at = at
+        self.time = at - since
+        self.kind = meter.kind
         self.quality = Quality.OK if meter.in_time(since, at) else Quality.GAP
         self.in_one_month = month_began(since, at, meter) is None
         self._most: dict[int | None, int] = {}
         self._known: dict[int | None, bool] = {}
+        self.least = self.most(replace(meter, port_speed=line.slowest))
+        """So much every port can carry."""
 
     def most(self, meter: Meter) -> int:
         """What a plain total may have grown by."""
@@ -194,7 +203,7 @@ class Progress:
         return self._lines[terms.service.module or "", metric]
 
     def so_far(self, service_id: int) -> Mapping[str, SoFar]:
-        """Resource -> what was used of it; empty until it is known."""
+        """Metric -> what was used of it (volumes) and how much of the time is known; empty until it is worked out."""
         own = self._own.get(service_id)
         return own.counts if own is not None and own.counts is not None else {}
 
@@ -221,7 +230,7 @@ class Progress:
             return kept
         terms = self._own[totals[0][0]].terms
         line = self._line(terms, metric)
-        stretch = _Stretch(line.at, at, terms.meters[metric])
+        stretch = _Stretch(line, at, terms.meters[metric])
         newer = at > line.at
         before = line.move(at) if newer else {}
         for start in range(0, len(totals), PER_TURN):
@@ -231,51 +240,56 @@ class Progress:
                 part = self._take_plain(line, before, stretch, metric, part, kept)
             for service_id, total in part:
                 if service_id in before:
-                    line.others[service_id] = line.left(service_id, before.pop(service_id), stretch.since)
+                    line.others[service_id] = line.left(service_id, before[service_id], stretch.since)
                 kept[service_id] = (total, self.take(service_id, metric, Reading(at, total)).code)
-        for service_id, total in before.items():  # those that this report does not have
-            line.others[service_id] = line.left(service_id, total, stretch.since)
+        for service_id in before.keys() - kept.keys():  # those that this report does not have
+            line.others[service_id] = line.left(service_id, before[service_id], stretch.since)
         return kept
 
     def _take_plain(
         self,
         line: _Line,
-        before: dict[int, int],
+        before: Mapping[int, int],
         stretch: _Stretch,
         metric: str,
         totals: Sequence[tuple[int, int]],
         kept: dict[int, tuple[int, int]],
     ) -> list[tuple[int, int]]:
         """Tens of thousands in each round: nothing here is done twice. What is left has to be judged."""
-        code, own, plain = stretch.quality.code, self._own, line.plain
-        rest: list[tuple[int, int]] = []
-        for one in totals:
-            service_id, total = one
-            previous = before.get(service_id)
-            if previous is None:
-                rest.append(one)
-                continue
-            meter = own[service_id].terms.meters[metric]
-            if meter.kind is not Kind.GAUGE:
-                grown = total - previous
-                if not 0 <= grown <= stretch.most(meter):
-                    rest.append(one)
-                    continue
-                self._grow(own[service_id], line, stretch, metric, grown)
-            del before[service_id]
-            plain[service_id] = total
-            kept[service_id] = (total, code)
-        return rest
+        code = stretch.quality.code
+        if stretch.kind is Kind.GAUGE:
+            plain = [one for one in totals if one[0] in before]
+            if stretch.quality is Quality.OK:
+                self._watched(stretch, metric, plain)
+        else:
+            plain = [one for one in totals if one[0] in before and self._grows(line, before, stretch, metric, one)]
+        line.plain.update(plain)
+        kept.update([(service_id, (total, code)) for service_id, total in plain])
+        return [] if len(plain) == len(totals) else [one for one in totals if one[0] not in kept]
 
-    def _grow(self, own: _Own, line: _Line, stretch: _Stretch, metric: str, grown: int) -> None:
-        service_id = own.terms.service.id
+    def _watched(self, stretch: _Stretch, metric: str, plain: Sequence[tuple[int, int]]) -> None:
+        """A level was known from one reading to the next."""
+        for service_id, _ in plain:
+            own = self._own[service_id]
+            if own.counts is not None and metric in own.counts:
+                own.counts[metric].grow(0, stretch, own.terms, known=True)
+
+    def _grows(
+        self, line: _Line, before: Mapping[int, int], stretch: _Stretch, metric: str, one: tuple[int, int]
+    ) -> bool:
+        """Whether the total grew by what its port can carry; then it is counted."""
+        service_id, total = one
+        grown, own = total - before[service_id], self._own[service_id]
+        if not 0 <= grown <= stretch.least and not 0 <= grown <= stretch.most(own.terms.meters[metric]):
+            return False
         if not grown:
             line.still.setdefault(service_id, stretch.since)
         elif service_id in line.still:
             del line.still[service_id]
         if own.counts is not None and metric in own.counts:
             known = stretch.known(own.terms.meters[metric])
-            own.counts[metric].grow(grown, stretch.since, stretch.at, own.terms, known=known)
+            own.counts[metric].grow(grown, stretch, own.terms, known=known)
+        return True
 
     def remember(self, metric: str, service_ids: Iterable[int], last: Mapping[int, Reading]) -> None:
         """The last reading of services whose meter is not known; without one, the next reading is the first."""
@@ -310,10 +324,8 @@ class Progress:
         asks: list[Ask] = []
         for own in owns:
             period = own.terms.period(now)
-            for code, billable in own.terms.billables.items():
-                if billable.resource.kind.counts_up and [source.metric for source in billable.sources] == [code]:
-                    begin = max(period.since, own.terms.service.billing_from or period.since)
-                    asks.append(own.terms.ask(billable, begin, period.until))
+            begin = max(period.since, own.terms.service.billing_from or period.since)
+            asks += [own.terms.ask(billable, begin, period.until) for billable in _each_series(own.terms)]
         found = await self._heavy.run(crunch.standings, await self._measuring.packed(asks), asks) if asks else []
         for own in owns:
             own.counts = {}
@@ -324,3 +336,13 @@ class Progress:
             for metric, standing in standings.items():
                 self._line(own.terms, metric).put(ask.billable.service_id, standing)
             own.counts[ask.billable.resource.code] = SoFar(own.terms.period(now), quantity, covered)
+
+
+def _each_series(terms: Terms) -> list[Billable]:
+    """Each metric that is read for the service by itself, whatever it is billed as."""
+    found = []
+    for metric, meter in terms.meters.items():
+        resource = terms.billables[metric].resource if metric in terms.billables else RESOURCES[metric]
+        daily = resource.kind is Kind.RATE  # the panel's own values of each day
+        found.append(Billable(terms.service.id, resource, (Source(metric, meter),), daily=daily))
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -90,11 +90,10 @@ class Services:
     async def on_module(self, module: str, states: Sequence[State]) -> list[tuple[int, str]]:
         """(service id, remote id) of the services that a module carries."""
         marks = ", ".join("?" for _ in states)
-        rows = await self._c.fetch(
+        return await self._c.pairs(
             f"SELECT id, remote_id FROM service WHERE module = ? AND state IN ({marks}) AND remote_id IS NOT NULL",  # noqa: S608 - only question marks are put in
             module, *[state.value for state in states],
         )  # fmt: skip
-        return [(row["id"], row["remote_id"]) for row in rows]
 
     async def many(self, ids: Sequence[int]) -> list[Service]:
         """Those that are there, by id."""
@@ -103,6 +102,19 @@ class Services:
             rows = await ServiceRow.filter(id__in=list(ids[start : start + MANY])).using_db(self._c.db).order_by("id")
             found += [to_domain(row) for row in rows]
         return found
+
+    async def sold(self, service_ids: Collection[int]) -> dict[int, tuple[int, str | None]]:
+        """Service -> (plan revision, module)."""
+        given = (
+            "SELECT value FROM json_each(?)"
+            if self._c.dialect == "sqlite"
+            else "SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(? AS json))"
+        )
+        rows = await self._c.fetch(
+            f"SELECT id, plan_revision_id, module FROM service WHERE id IN ({given})",  # noqa: S608 - no values
+            sorted(service_ids),
+        )
+        return {row["id"]: (row["plan_revision_id"], row["module"]) for row in rows}
 
     async def to_close(self, now: datetime, *, after: int, limit: int) -> list[Service]:
         """Services with a period that may have ended, by id.

@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
+from itertools import islice
 from xml.etree.ElementTree import Element
 
 from daemon.coremanager.documents import Doc, text_of
@@ -29,6 +30,8 @@ _SHOWN = re.compile(rf"{_NUMBER.pattern} ?([A-Za-z/]{{1,12}})?", re.ASCII)
 _NEGATIVE = re.compile(rf"-{_NUMBER.pattern}", re.ASCII)
 _ROWS_PER_TURN = 1000
 """Rows read before the loop gets its turn: a millisecond or two."""
+_LONG = 40
+"""Characters of a number that nobody's traffic has."""
 _MOST = {"rate": ("Tbit/s", 100), "power": ("MW", 1)}
 """More than this, of one server, is no reading but nonsense; of what isn't named here: whatever can be stored."""
 
@@ -188,36 +191,96 @@ def _most(resource: Resource) -> int:
 
 async def measurement(doc: Doc, at: datetime, layout: Layout) -> Measurement:
     """Read every row that carries an id. A field that can't be read is told in `problems`; the row's other fields count."""
-    values: dict[str, dict[str, int]] = {column.resource: {} for column in layout.columns}
-    into = [(column, values[column.resource]) for column in layout.columns]
-    hostnames: dict[str, str] = {}
-    problems: list[str] = []
-    seen: set[str] = set()
-    number = -1
-    for number, row in enumerate(doc.report_rows()):
-        if number % _ROWS_PER_TURN == 0:
-            await asyncio.sleep(0)
-        id_element = row.find(layout.id_field)
+    read = _Read(layout)
+    rows = doc.report_rows()
+    while part := list(islice(rows, _ROWS_PER_TURN)):
+        await asyncio.sleep(0)
+        read.take(part)
+    if doc.raw.find("reportdata") is None:
+        read.problems.append(f"the answer of {layout.function} is no report: it has no reportdata")
+    elif read.rows and not read.seen:
+        read.problems.append(f"no row of {layout.function} has a server's id in {layout.id_field}")
+    return Measurement(at, read.values, tuple(read.problems), read.hostnames)
+
+
+class _Read:
+    """What the rows of a report say, as far as they have been read."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self.values: dict[str, dict[str, int]] = {column.resource: {} for column in layout.columns}
+        self.hostnames: dict[str, str] = {}
+        self.problems: list[str] = []
+        self.seen: set[str] = set()
+        self.rows = 0
+
+    def take(self, rows: list[Element]) -> None:
+        self.rows += len(rows)
+        if not self._take_plain(rows):
+            for row in rows:
+                self._take(row)
+
+    def _take_plain(self, rows: list[Element]) -> bool:
+        """All of them column by column, where nothing about them is odd: half of the time that row by row takes. Else none of them."""
+        ids = [text_of(found) for row in rows if (found := row.find(self._layout.id_field)) is not None]
+        fresh = set(ids)
+        if len(fresh) < len(rows) or "" in fresh or not fresh.isdisjoint(self.seen):
+            return False
+        columns = [_plain_column(rows, column) for column in self._layout.columns]
+        if None in columns:
+            return False
+        for column, numbers in zip(self._layout.columns, columns, strict=True):
+            self.values[column.resource].update(zip(ids, numbers or (), strict=True))
+        self.seen |= fresh
+        for remote_id, row in zip(ids, rows, strict=True):
+            name = row.find("hostname")
+            if name is not None:
+                self.hostnames[remote_id] = text_of(name)
+        return True
+
+    def _take(self, row: Element) -> None:
+        id_element = row.find(self._layout.id_field)
         if id_element is None:  # a heading, or a list inside a row
-            continue
+            return
         remote_id = text_of(id_element)
-        if remote_id in seen or not remote_id:
-            problems.append(_odd(remote_id))
-            continue
-        seen.add(remote_id)
-        for column, found in into:
+        if remote_id in self.seen or not remote_id:
+            self.problems.append(_odd(remote_id))
+            return
+        self.seen.add(remote_id)
+        for column in self._layout.columns:
             try:
-                found[remote_id] = _quantity(row, column, layout)
+                self.values[column.resource][remote_id] = _quantity(row, column, self._layout)
             except _FieldError as error:
-                problems.append(f"server {remote_id}: {error}")
+                self.problems.append(f"server {remote_id}: {error}")
         name = row.find("hostname")
         if name is not None:
-            hostnames[remote_id] = text_of(name)
-    if doc.raw.find("reportdata") is None:
-        problems.append(f"the answer of {layout.function} is no report: it has no reportdata")
-    elif number >= 0 and not seen:
-        problems.append(f"no row of {layout.function} has a server's id in {layout.id_field}")
-    return Measurement(at, values, tuple(problems), hostnames)
+            self.hostnames[remote_id] = text_of(name)
+
+
+def _plain_column(rows: list[Element], column: Column) -> list[int] | None:
+    """The quantities of one column, where each row has a plain one; `_quantity` finds the same."""
+    written = [found.get("orig", "") for row in rows if (found := row.find(column.field)) is not None]
+    if len(written) < len(rows):
+        return None
+    digits = "".join(written)
+    if column.times and all(written) and digits.isascii() and digits.isdigit() and max(map(len, written)) < _LONG:
+        values = [int(text) * column.times for text in written]  # `_plain` of each takes three times as long
+    else:
+        values = [number for text in written if (number := _plain(text, column)) is not None]
+    return values if len(values) == len(rows) and max(values) <= column.most else None
+
+
+def _plain(text: str, column: Column) -> int | None:
+    """What comes out whole of digits, or of digits with a point in them; None: that takes a closer look."""
+    if column.times is None or not text.isascii() or len(text) >= _LONG:
+        return None
+    if text.isdigit():
+        return int(text) * column.times
+    whole, _, part = text.partition(".")
+    if not (whole.isdigit() and part.isdigit()):
+        return None
+    number, rest = divmod(int(whole + part) * column.times, 10 ** len(part))
+    return None if rest else number
 
 
 def _odd(remote_id: str) -> str:
@@ -231,8 +294,9 @@ def _quantity(row: Element, column: Column, layout: Layout) -> int:
     if element is None:
         element = _instead(row, column, layout)
     orig = element.get("orig")
-    if orig and column.times and orig.isascii() and orig.isdigit() and len(orig) < 40:
-        value = int(orig) * column.times  # the usual case, and there are tens of thousands of it
+    plain = _plain(orig, column) if orig else None
+    if plain is not None:
+        value = plain
     elif orig:
         value = _whole(orig.strip(), column)
     elif column.text is None:
