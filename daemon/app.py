@@ -55,6 +55,7 @@ from daemon.settings.loader import Settings, load
 from daemon.settings.modules import ModuleSettings
 from daemon.stats.collection import Round, Source
 from daemon.stats.system import Statistics
+from daemon.stats.terms import Book
 from daemon.stats.worker import Worker
 from daemon.store import schema
 from daemon.store.database import Store
@@ -135,6 +136,8 @@ class Daemon:
         self.metrics.outbox_backlog(await read.outbox.backlog())
         self.metrics.tasks_open(await read.tasks.open_counts())
         self.metrics.low_coverage(await read.alerts.low_coverage())
+        waiting = await read.usage_records.periods_waiting(self.clock.now() - timedelta(seconds=3 * CLOSE_EVERY))
+        self.metrics.periods_waiting(waiting)
         self.metrics.lease_margin(self.lease.margin())
         for name, platform in self.fleet.platforms().items():
             left = getattr(platform, "repetitions_left", None)  # a person is asked once
@@ -212,6 +215,8 @@ async def _build(
 
     watched = _watched(metrics, edge)
     statistics = await _statistics(store, clock, settings, fleet, metrics, stack)
+    for problem in await gone_resources(store, settings):
+        log.warning("settings.warning", problem=problem)
     body = Legs(store, clock, fleet, master, await installation_id(store), statistics, arm=arm, edge=watched)
     legs = OperationLegs(body.run, engine, lease, clock, within=base.leg_within.total_seconds())
     dispatch = Dispatch()
@@ -333,6 +338,11 @@ def _schedule(
         await look_again(store, fleet)
 
     periodic.every("recovery", "modules", RECOVERY_EVERY, recover)
+
+
+async def gone_resources(store: Store, settings: Settings) -> list[str]:
+    """Sentences: resources that services have and the settings don't."""
+    return await Book(settings.resources, {}).gone(store.read)
 
 
 def _mailer(settings: Settings, clock: Clock, link: Callable[[int], str]) -> Mailer:
@@ -533,6 +543,7 @@ async def check(path: Path, *, offline: bool) -> CheckReport:
                 except ProvisiondError as error:
                     problems.append(f"{name}: {error.message}")
             warnings += await _not_to_be_had(fleet, platforms)
+            warnings += await _gone_from_database(settings)
         finally:
             await fleet.close()
     return CheckReport(problems, warnings, platforms)
@@ -552,6 +563,21 @@ async def _not_to_be_had(fleet: Fleet, answering: Collection[str]) -> list[str]:
             if not stock.free and not stock.left_out:
                 found.append(f"plan {plan.name}: {carrying.name} has no server of type {plan.server_type}")
     return found
+
+
+async def _gone_from_database(settings: Settings) -> list[str]:
+    """What services have that the settings don't; nothing where there is no database of this build yet."""
+    target = target_of(settings)
+    try:
+        if await schema.state(target) is not schema.State.CURRENT:
+            return []
+        store = await Store.open(target, clock=SystemClock())
+    except ProvisiondError:
+        return []  # `provisiond db check` tells what is wrong with it
+    try:
+        return await gone_resources(store, settings)
+    finally:
+        await store.close()
 
 
 async def probe(path: Path, name: str) -> list[Finding]:

@@ -78,6 +78,10 @@ class Metrics:
         """Set whose readings cover too little of the running period: module -> number of services."""
         _replace(self._low_coverage, (((module,), count) for module, count in counts.items()))
 
+    def periods_waiting(self, counts: Mapping[str, int]) -> None:
+        """Set whose period is over and can't be closed: module -> number of services."""
+        _replace(self._periods_waiting, (((module,), count) for module, count in counts.items()))
+
     # what must reach people -------------------------------------------------------------------------------------------------
 
     def outbox_backlog(self, count: int) -> None:
@@ -137,6 +141,10 @@ class Metrics:
 
         self._low_coverage = self._gauge(
             "services_low_coverage", "Services whose readings cover too little of the running period.", "module"
+        )
+
+        self._periods_waiting = self._gauge(
+            "periods_waiting", "Services whose billing period is over and waits for a source that is behind.", "module"
         )
 
     def _delivery_metrics(self) -> None:

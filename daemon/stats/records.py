@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -19,10 +19,10 @@ from daemon.domain.errors import Refused, Temporary
 from daemon.domain.metering import Ask, Measured, UsageRecord, ask_of, basis_of, coverage
 from daemon.domain.periods import Grain, Period, buckets
 from daemon.domain.quality import FORMULA
-from daemon.domain.resources import Kind, Resource, UnitError
+from daemon.domain.resources import Resource, UnitError
 from daemon.domain.service import Service
 from daemon.stats.measuring import AT_ONCE, Measuring
-from daemon.stats.terms import Book, Terms
+from daemon.stats.terms import SCALE, UNIT, Book, Terms, as_made
 from daemon.store.database import Store
 from daemon.store.days.store import day_at
 from daemon.store.events import stream_of
@@ -31,8 +31,11 @@ from daemon.store.usage import line_of
 
 BY_HAND = "by_hand"
 """In the basis of a record whose quantity a person has set."""
-PUSHED, SCALE, UNIT = "pushed", "scale", "unit"
-"""Further entries of a basis: how many pushed events are counted, and how its resource was shown."""
+PUSHED, DOUBT = "pushed", "doubt"
+"""Further entries of a basis: how many pushed events are counted, and why it was held whatever was measured."""
+WAIT = timedelta(days=3)
+"""How long a period that could be closed waits for a source that is behind. A report that died on a Friday evening can be mended on
+Monday, and the bills of a month still go out in its first week."""
 LATE = "pushed usage came after the period was closed"
 LATE_AND_LOST = f"{LATE}, and it can't be recomputed any more: say the quantity to bill"
 EXPIRED = "samples expired, seal intact"
@@ -76,6 +79,23 @@ class Keeping:
     evidence_keep: timedelta
 
 
+@dataclass(frozen=True)
+class Due:
+    """A period to be closed. `behind`: sources that have not passed its end, and their last reading."""
+
+    terms: Terms
+    period: Period
+    behind: Mapping[str, datetime | None] = field(default_factory=dict)
+
+    def doubt(self, resource: str) -> str | None:
+        """Why a person must look at its record, whatever was measured."""
+        doubt = self.terms.doubts.get(resource)
+        late = sorted(self.terms.rests_on.get(resource, frozenset()) & self.behind.keys())
+        if doubt is None and late:
+            return f"its source {late[0]} has brought nothing {_since(self.behind[late[0]])}"
+        return doubt
+
+
 class Records:
     def __init__(
         self,
@@ -94,6 +114,8 @@ class Records:
         self._keeping = keeping
         self._told: set[object] = set()
         """What was logged already: each thing that keeps periods open is told once."""
+        self._begun = clock.now()
+        self._remembered = False
 
     # closing ---------------------------------------------------------------------------------------------------------------------
 
@@ -103,10 +125,17 @@ class Records:
         terms = await self._book.one(self._store.read, ended)
         if terms is None:
             return []
-        return await self._made([(terms, period) for period in _periods(terms, until)])
+        return await self._made([Due(terms, period) for period in _periods(terms, until)])
 
     async def close_due(self) -> int:
-        """Close every period whose sources have passed its end and the grace time; how many records that made."""
+        """Close every period whose sources have passed its end and the grace time; how many records that made.
+
+        A service is closed as a whole: where one source is behind, all its resources wait for it, at most `WAIT`. Then what rests on it
+        is held. So one moment says up to when a service is billed, which days of samples may go, and a customer gets one bill a month.
+        """
+        if not self._remembered:
+            await self._book.remember(self._store)
+            self._remembered = True
         made, after = 0, 0
         while services := await self._store.read.services.to_close(self._clock.now(), after=after, limit=AT_ONCE):
             after = services[-1].id
@@ -128,12 +157,16 @@ class Records:
     async def _close(self, services: Sequence[Service]) -> int:
         marks = await self._store.read.watermarks.all()
         terms = await self._book.of(self._store.read, services)
-        self._tell_gone([service for service in services if service.id not in terms])
+        gone = [service for service in services if service.id not in terms]
+        self._tell_gone(gone)
+        terms |= await self._book.without_module(self._store.read, gone)
+        self._tell_doubts(terms.values())
         ended = self._ended(terms.values(), marks)
+        await self._tell_late(ended)
         by_service: defaultdict[int, list[UsageRecord]] = defaultdict(list)
         for record in await self._made(ended):
             by_service[record.service_id].append(record)
-        until = {own.service.id: period.until for own, period in ended}  # the last period of each
+        until = {due.terms.service.id: due.period.until for due in ended}  # the last period of each
         count = 0
         for service_id, closed_until in until.items():
             async with self._store.transaction() as tx:
@@ -145,22 +178,30 @@ class Records:
             log.info("usage.closed", services=len(until), records=count)
         return count
 
-    def _ended(self, terms: Iterable[Terms], marks: Mapping[str, datetime]) -> list[tuple[Terms, Period]]:
+    def _ended(self, terms: Iterable[Terms], marks: Mapping[str, datetime]) -> list[Due]:
         """Periods to be closed, each service's in order."""
         now = self._clock.now()
-        found: list[tuple[Terms, Period]] = []
+        found: list[Due] = []
         waiting: Counter[tuple[str, datetime]] = Counter()
         for own in terms:
             over = list(takewhile(partial(self._is_over, own), _periods(own, now)))
-            done = list(takewhile(lambda period, own=own: not _behind(own, period, marks), over))  # type: ignore[misc]  # mypy can't infer a lambda with a default
-            found += [(own, period) for period in done]
-            if len(done) < len(over):
-                first = over[len(done)]
-                waiting.update((source, first.until) for source in _behind(own, first, marks))
+            dues = [Due(own, period, _behind(own, period, marks)) for period in over]
+            done = list(takewhile(self._waits_no_longer, dues))
+            found += done
+            if len(done) < len(dues):
+                first = dues[len(done)]
+                waiting.update((source, first.period.until) for source in first.behind)
         for (source, until), count in waiting.items():
             if self._first_time((source, until)):
                 log.warning("usage.waits", source=source, last=marks.get(source), until=until, services=count)
         return found
+
+    def _waits_no_longer(self, due: Due) -> bool:
+        """A daemon that has just been started asks its panels first: it may have been off for longer than `WAIT`."""
+        if not due.behind:
+            return True
+        asked = self._begun + due.terms.late_by + self._keeping.grace
+        return self._clock.now() >= max(asked, self._closes_at(due.terms, due.period.until) + WAIT)
 
     def _is_over(self, terms: Terms, period: Period) -> bool:
         whole = period.until == terms.period(period.since).until or period.until == terms.service.billing_until
@@ -171,37 +212,67 @@ class Records:
 
     async def _look_later(self, terms: Sequence[Terms]) -> None:
         moments = {own.service.id: self._closes_at(own, _first_end(own)) for own in terms}
-        later = {service_id: at for service_id, at in moments.items() if at > self._clock.now()}
+        # The moment of those that wait is kept as well: by it they are counted.
+        later = {one: at for one, at in moments.items() if at > self._clock.now() or self._first_time((one, at))}
         if later:
             async with self._store.transaction() as tx:
                 await tx.services.closes_at(later)
 
     def _tell_gone(self, services: Sequence[Service]) -> None:
-        """Nobody knows what their readings mean; their periods stay open until the module is in the settings again."""
+        """Nobody knows what their readings mean; their periods wait for the module to be in the settings again."""
         for module in sorted({service.module or "" for service in services}):
             own = [service.id for service in services if (service.module or "") == module]
             if new := [service_id for service_id in own if self._first_time(service_id)]:
                 log.warning("usage.module_gone", module=module, services=new)
+
+    def _tell_doubts(self, terms: Iterable[Terms]) -> None:
+        """What the settings don't have any more, or not enough of."""
+        counts = Counter((code, why) for own in terms for code, why in own.doubts.items())
+        for (code, why), count in counts.items():
+            if self._first_time((code, why)):
+                log.warning("usage.in_doubt", resource=code, why=why, services=count)
+
+    async def _tell_late(self, dues: Sequence[Due]) -> None:
+        """Before they are closed: that periods are closed without a source is not to be missed."""
+        counts: Counter[tuple[str, datetime]] = Counter()
+        letters: dict[str, dict[str, str]] = {}
+        for due in dues:
+            for source, last in due.behind.items():
+                until = due.period.until
+                counts[source, until] += 1
+                if due.terms.department is not None:
+                    letters[f"usage-late:{source}:{until.isoformat()}"] = _letter(
+                        due.terms.department, source, last, until
+                    )
+        for (source, until), count in counts.items():
+            log.warning("usage.closed_without", source=source, until=until, services=count)
+        if letters:
+            async with self._store.transaction() as tx:
+                for key, letter in letters.items():
+                    await tx.outbox.put(key, "department_mail", letter)
 
     def _first_time(self, told: object) -> bool:
         new = told not in self._told
         self._told.add(told)
         return new
 
-    async def _made(self, periods: Sequence[tuple[Terms, Period]]) -> list[UsageRecord]:
-        asks = [
-            terms.ask(billable, period.since, period.until)
-            for terms, period in periods
-            for billable in terms.billables.values()
-        ]
+    async def _made(self, dues: Sequence[Due]) -> list[UsageRecord]:
+        asks, doubts = [], []
+        for due in dues:
+            for code, billable in due.terms.billables.items():
+                asks.append(due.terms.ask(billable, due.period.since, due.period.until))
+                doubts.append(due.doubt(code))
         asks = await self._measuring.filled(asks)
         measured = await self._measuring.measure(asks)
-        return [self._record(ask, found) for ask, found in zip(asks, measured, strict=True)]
+        return [self._record(*one) for one in zip(asks, measured, doubts, strict=True)]
 
-    def _record(self, ask: Ask, found: Measured) -> UsageRecord:
+    def _record(self, ask: Ask, found: Measured, doubt: str | None = None) -> UsageRecord:
+        """`doubt`: why it is held whatever was measured. It stays in the basis, for revisions that the daemon makes."""
         resource = ask.billable.resource
-        why = self._why_held(ask, found)
+        why = "; ".join(filter(None, (doubt, self._why_held(ask, found)))) or None
         basis = {**basis_of(ask), PUSHED: len(ask.pushed), SCALE: resource.scale, UNIT: resource.unit}
+        if doubt is not None:
+            basis[DOUBT] = doubt
         return UsageRecord(
             id=0,
             service_id=ask.billable.service_id,
@@ -333,7 +404,7 @@ class Records:
             return None
         asks = await self._measuring.filled([_ask(record)])
         [found] = await self._measuring.measure(asks)
-        return self._record(asks[0], found)
+        return self._record(asks[0], found, record.basis.get(DOUBT))
 
     # proving ---------------------------------------------------------------------------------------------------------------------
 
@@ -389,7 +460,7 @@ class Records:
         scale = record.basis.get(SCALE, 0)
         if known is not None and (known.base_unit, known.scale) == (record.base_unit, scale):
             return known
-        return _as_made(record)
+        return as_made(record)
 
     def shown(self, record: UsageRecord) -> tuple[str, str | None]:
         """(unit, quantity in it); the base unit where the record names no other that is known."""
@@ -416,22 +487,33 @@ def _sealed(record: UsageRecord) -> bool:
     return "sources" in record.basis
 
 
-def _as_made(record: UsageRecord) -> Resource:
-    basis = record.basis
-    kind = Kind(basis.get("kind", Kind.STOCK.value))
-    of = record.resource if kind in (Kind.INTEGRAL, Kind.RATE) else None
-    unit = basis.get(UNIT, record.base_unit)
-    return Resource(record.resource, record.base_unit, basis.get(SCALE, 0), unit, kind, timedelta(), of)
-
-
 def _ask(record: UsageRecord) -> Ask:
     """What it was measured by, whatever the settings say now."""
-    return ask_of(record.basis, record.service_id, _as_made(record), record.since, record.until)
+    return ask_of(record.basis, record.service_id, as_made(record), record.since, record.until)
 
 
-def _behind(terms: Terms, period: Period, marks: Mapping[str, datetime]) -> list[str]:
-    """Sources that have not passed the end of the period."""
-    return [name for name, late in terms.watermarks.items() if name not in marks or marks[name] < period.until + late]
+def _behind(terms: Terms, period: Period, marks: Mapping[str, datetime]) -> dict[str, datetime | None]:
+    """Sources that have not passed the end of the period, and their last reading."""
+    return {
+        name: marks.get(name)
+        for name, late in terms.watermarks.items()
+        if name not in marks or marks[name] < period.until + late
+    }
+
+
+def _since(last: datetime | None) -> str:
+    return "yet" if last is None else f"since {last:%Y-%m-%d %H:%M} UTC"
+
+
+def _letter(department: str, source: str, last: datetime | None, until: datetime) -> dict[str, str]:
+    """The payload of the mail about a source without which periods were closed."""
+    return {
+        "department": department,
+        "subject": f"Usage until {until:%Y-%m-%d %H:%M} UTC is incomplete: {source} brought nothing",
+        "text": f"{source} has brought nothing {_since(last)}. The billing periods that ended at {until:%Y-%m-%d %H:%M} UTC have "
+        f"waited {WAIT.days} days for it and are closed now. What rests on it is held: see `provisiond usage records --held "
+        "--newest`, and accept or correct each. If it is not mended, the next period will end like this.",
+    }
 
 
 def _by_the_log(record: UsageRecord, noted: Sequence[Mapping[str, Any]], broken: Mapping[str, int]) -> Verdict | None:

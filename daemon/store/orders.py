@@ -95,6 +95,14 @@ class Orders:
         rows = await PlanRevisionRow.filter(id__in=list(ids)).using_db(self._c.db)
         return {row.id: _revision(row) for row in rows}
 
+    async def revisions_in_use(self) -> list[PlanRevision]:
+        """Those of services that are billed, or not billed to their end yet."""
+        rows = await self._c.fetch(
+            "SELECT DISTINCT plan_revision_id AS id FROM service WHERE billing_from IS NOT NULL"
+            " AND (state <> 'released' OR closed_until IS NULL OR closed_until < billing_until)"
+        )
+        return list((await self.revisions([row["id"] for row in rows])).values())
+
     async def add(
         self,
         *,

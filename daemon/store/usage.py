@@ -155,6 +155,21 @@ class UsageRecords:
         )
         return to_domain(row) if row else None
 
+    async def last_of(self, resource: str) -> UsageRecord | None:
+        """The newest one of anybody's."""
+        row = await UsageRecordRow.filter(resource=resource).using_db(self._c.db).order_by("-id").first()
+        return to_domain(row) if row else None
+
+    async def periods_waiting(self, before: datetime) -> dict[str, int]:
+        """Module -> how many services have a period that could have been closed before that moment, and is not."""
+        rows = await self._c.fetch(
+            "SELECT module, COUNT(*) AS n FROM service WHERE billing_from IS NOT NULL AND closes_at < ? AND module IS NOT NULL"
+            " AND (target IS NULL OR target <> 'released')"
+            " AND (state <> 'released' OR closed_until IS NULL OR closed_until < billing_until) GROUP BY module",
+            before,
+        )
+        return {row["module"]: int(row["n"]) for row in rows}
+
     async def of_pushed(self, service_id: int, resource: str, at: datetime) -> list[UsageRecord]:
         """The last revisions of the closed periods that end after `at`."""
         found: dict[datetime, UsageRecord] = {}
