@@ -10,6 +10,10 @@ A fall of the total has two explanations, and the nearer one counts:
   again). Nothing is billed until the total has passed the height up to which it was billed already.
 * less than half is left: it began anew, or an old report came again. It is believed when a following reading has grown on it; then all
   of it is billed. The same total again proves nothing; a return to the old height shows that it was an old report.
+
+Old reports can grow as well: a panel's copy that lags behind goes on counting. So the height from which a total fell is remembered for
+the rest of the panel's month. When a later total comes back to it, what was billed since the fall is taken for a part of what was billed
+already, and nothing is billed until the total has made up for it. Until then it is shown as `corrected`.
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ FORMULA = 1
 
 _INSTANT = timedelta(microseconds=1)
 _STUCK = timedelta(days=1)
-"""How long a total that stands still may have been an old report, and its volume still flow; older, it was an idle server."""
+"""How long a total that stands still may have been an old report, and its volume still flow; older, it was an idle server. So long before
+and after the start of a month a total may begin anew by a wrong clock, and so long a plain counter may come back to where it fell from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,16 @@ class Reading:
 
     at: datetime
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fall:
+    """The total was `total` at `at`, and began anew after it. `turn`: so near to the start of a month that it may be just that, by a clock
+    that is wrong."""
+
+    at: datetime
+    total: int
+    turn: bool
 
 
 class Quality(StrEnum):
@@ -73,7 +88,8 @@ RULES: dict[Quality, str] = {
     Quality.FIRST: "The base for what follows; nothing is billed for the time before it.",
     Quality.GAP: (
         "Rounds were missed, old reports came, the month began between two readings, or the total was corrected: what the total grew by is billed in full "
-        "on the later reading, a new month from zero; there is no rate, and the rest of an old month that no reading saw is not billed."
+        "on the later reading, a new month from zero; there is no rate, and the rest of an old month that no reading saw is not billed. Where "
+        "a total comes back to where it fell from, what was billed since the fall is not billed twice."
     ),
     Quality.RESET: (
         "The total fell to less than half: nothing is billed until a following reading has grown on it, then all of it from zero; what was "
@@ -137,6 +153,9 @@ class Standing:
     `newest` was read last, `believed` last of those that were believed; `billed_to` is the first reading at the height up to which is
     billed: after a correction it lies above the believed one. `doubted` is a reading that fell or jumped and waits for the next
     one; `aside` is the volume of its jump.
+
+    `fell_from`: the totals from which it fell to where it began anew, the first fall first. Heights count from the last of these falls; that
+    of the counting before it is so much higher.
     """
 
     newest: Reading
@@ -144,15 +163,35 @@ class Standing:
     billed_to: Reading
     doubted: Reading | None = None
     aside: int = 0
+    fell_from: tuple[Fall, ...] = ()
 
     @classmethod
     def of(cls, reading: Reading) -> Standing:
         return cls(reading, reading, reading)
 
     @property
-    def corrected(self) -> int:
-        """By how much the believed total lies below what was billed: a correction that nothing made up for yet."""
+    def owed(self) -> int:
+        """By how much the believed total lies below what was billed in its own counting."""
         return max(0, self.billed_to.total - self.believed.total)
+
+    @property
+    def corrected(self) -> int:
+        """What was billed beyond that which is certain: corrected and not made up for yet, or after a fall that may be an old report."""
+        doubtful = next((place for place, fall in enumerate(self.fell_from, 1) if not fall.turn), None)
+        if doubtful is None:
+            return self.owed
+        return sum(fall.total for fall in self.fell_from[doubtful:]) + self.billed_to.total
+
+    @property
+    def open(self) -> bool:
+        """What comes next isn't judged by the newest reading alone."""
+        return bool(
+            self.doubted is not None
+            or self.aside
+            or self.fell_from
+            or self.newest != self.believed
+            or self.billed_to.total != self.believed.total
+        )
 
 
 @dataclass(frozen=True)
@@ -161,6 +200,7 @@ class Judged:
 
     `known`: all that was used from `since` to the reading is in the increments (a gauge: the level was watched). `aside` was added to
     what a person has to decide, and is negative where a later reading shows that it never was. `standing` is for the next reading.
+    `lapsed` was `corrected` before, and nothing can make up for it any more: its month is over.
     """
 
     reading: Reading
@@ -170,6 +210,7 @@ class Judged:
     since: datetime | None
     standing: Standing | None
     aside: int = 0
+    lapsed: int = 0
 
     @property
     def rated(self) -> bool:
@@ -192,6 +233,7 @@ def classify(previous: Standing | Reading | None, current: Reading, meter: Meter
         in_time = meter.in_time(standing.newest.at, current.at)
         quality = Quality.OK if in_time else Quality.GAP
         return Judged(current, quality, None, in_time, standing.newest.at, Standing.of(current))
+    standing = _forgotten(standing, current, meter)
     began = month_began(standing.believed.at, current.at, meter)
     if began is not None:
         return _new_month(standing, current, meter, began)
@@ -212,21 +254,41 @@ def month_began(before: datetime, after: datetime, meter: Meter) -> datetime | N
     return began if before < began else None
 
 
+def _forgotten(standing: Standing, current: Reading, meter: Meter) -> Standing:
+    """A plain counter, and a total at the turn of a month, have begun anew for good a day after they fell."""
+    falls = standing.fell_from
+    if not falls or (meter.kind is Kind.RUNNING_TOTAL and not all(fall.turn for fall in falls)):
+        return standing
+    return replace(standing, fell_from=()) if current.at - falls[-1].at > _STUCK else standing
+
+
 def _new_month(standing: Standing, current: Reading, meter: Meter, began: datetime) -> Judged:
     """The month began after the reading that was believed last: the total counts from zero, unless it still is the old month's.
 
     A total that did not fall may be the old month's (a platform whose month turns late) or have outgrown it: the difference is billed,
     the lesser of the two, and nothing is covered. Anything in between half and all of the old total waits for the next reading.
     """
-    before = standing.believed
-    anew = before.total == 0 or 2 * current.total < before.total
+    before, lapsed = standing.believed, standing.corrected
+    anew = before.total == 0 or 2 * current.total < before.total or _surely_anew(standing, current, began)
     if anew and meter.possible(current.total, before.at, current.at):
-        return Judged(current, Quality.GAP, current.total, True, began, Standing.of(current))
+        return Judged(current, Quality.GAP, current.total, True, began, Standing.of(current), 0, lapsed)
     if anew:
-        return Judged(current, Quality.IMPOSSIBLE, 0, False, before.at, Standing.of(current), current.total)
+        return Judged(current, Quality.IMPOSSIBLE, 0, False, before.at, Standing.of(current), current.total, lapsed)
     if current.total < before.total:
         return Judged(current, Quality.GAP, 0, False, before.at, replace(standing, newest=current))
-    return _grown(standing, current, meter, Quality.GAP, known=False)
+    found = _grown(standing, current, meter, Quality.GAP, known=False)
+    if found.standing is None or not found.standing.fell_from or found.quality is Quality.IMPOSSIBLE:
+        return found
+    # It grew on from where it began anew in the old month, whose height it can't come back to.
+    after = replace(found.standing, fell_from=())
+    return replace(found, standing=after, lapsed=found.standing.corrected - after.corrected)
+
+
+def _surely_anew(standing: Standing, current: Reading, began: datetime) -> bool:
+    """The total fell after the month began and has grown since, and the old month's reports no longer come: it is the new month's."""
+    fallen = standing.newest
+    fell = began <= fallen.at and fallen.total < standing.believed.total
+    return fell and current.total > fallen.total and current.at - began >= _STUCK
 
 
 def _doubt_settled(standing: Standing, current: Reading, meter: Meter) -> Judged | None:
@@ -239,12 +301,43 @@ def _doubt_settled(standing: Standing, current: Reading, meter: Meter) -> Judged
         quality = Quality.RESET if fell else Quality.IMPOSSIBLE
         return Judged(current, quality, 0, False, before.at, replace(standing, newest=current))
     if fell and doubted.total < current.total < before.total and meter.possible(current.total, before.at, current.at):
-        return Judged(current, Quality.RESET, current.total, True, doubted.at, Standing.of(current))
+        return _begun_anew(standing, doubted, current, meter)
     grown = current.total - doubted.total
     if not fell and grown > 0 and meter.possible(grown, doubted.at, current.at):
         quality = Quality.OK if meter.in_time(doubted.at, current.at) else Quality.GAP
-        return Judged(current, quality, grown, True, doubted.at, Standing.of(current))
+        left = tuple(fall for fall in standing.fell_from if fall.total > current.total)
+        return Judged(current, quality, grown, True, doubted.at, Standing(current, current, current, fell_from=left))
     return None
+
+
+def _begun_anew(standing: Standing, doubted: Reading, current: Reading, meter: Meter) -> Judged:
+    """All of the total is billed, but for what was billed too much before; and the height from which it fell is remembered."""
+    owed, before = standing.owed, standing.believed
+    fall = Fall(before.at, before.total, _near_a_turn(doubted.at, meter))
+    height = current if current.total >= owed else Reading(current.at, owed)
+    after = Standing(current, current, height, fell_from=(*standing.fell_from, fall))
+    return Judged(current, Quality.RESET, max(0, current.total - owed), True, doubted.at, after)
+
+
+def _near_a_turn(moment: datetime, meter: Meter) -> bool:
+    month = bucket(moment, Grain.MONTH, meter.zone)
+    near = moment - month.since < _STUCK or month.until - moment < _STUCK
+    return near and meter.kind is Kind.RUNNING_TOTAL
+
+
+def _returned(standing: Standing, current: Reading) -> tuple[Standing, int]:
+    """Back at a height from which it fell: what was billed since is a part of what was billed up to there, or all of it is new.
+
+    The lesser is billed. Old reports come back by a leap: they were behind by more than half of the height. Where the total grew
+    past it bit by bit, it may as well have begun anew; the difference is what a person has to decide.
+    """
+    leapt, aside = current.total - standing.believed.total, 0
+    falls, height = list(standing.fell_from), standing.billed_to
+    while falls and current.total >= falls[-1].total:
+        fall = falls.pop()
+        height = Reading(fall.at, fall.total + height.total)
+        aside += fall.total if 2 * leapt < fall.total else 0
+    return replace(standing, billed_to=height, fell_from=tuple(falls)), aside
 
 
 def _compared(standing: Standing, current: Reading, meter: Meter) -> Judged:
@@ -253,8 +346,10 @@ def _compared(standing: Standing, current: Reading, meter: Meter) -> Judged:
     if current.total < before.total:
         return _wrapped(standing, current, meter) or _fallen(standing, current, meter)
     fell_before = standing.doubted is not None and standing.doubted.total < before.total
-    known = not fell_before and not meter.wraps_unseen(before.at, current.at)
-    plain = meter.in_time(before.at, current.at) and standing.billed_to.total == before.total and not fell_before
+    back = bool(standing.fell_from) and current.total >= standing.fell_from[-1].total
+    known = not fell_before and not back and not meter.wraps_unseen(before.at, current.at)
+    settled = standing.billed_to.total == before.total and not fell_before and not back
+    plain = meter.in_time(before.at, current.at) and settled
     return _grown(standing, current, meter, Quality.OK if plain else Quality.GAP, known=known)
 
 
@@ -264,15 +359,16 @@ def _grown(standing: Standing, current: Reading, meter: Meter, quality: Quality,
     The port had time since the total last moved: where old totals came again for hours, the volume of those hours comes at once. It is
     billed, and has no rate.
     """
-    before, height = standing.believed, standing.billed_to
+    before, (back, contested) = standing.believed, _returned(standing, current)
+    height = back.billed_to
     volume = current.total - height.total
     if not meter.possible(volume, max(height.at, before.at - _STUCK), current.at):
         after = replace(standing, newest=current, doubted=current, aside=volume)
         return Judged(current, Quality.IMPOSSIBLE, 0, False, before.at, after, volume - standing.aside)
     if not meter.possible(volume, before.at, current.at):
         quality = Quality.GAP
-    after = Standing(current, current, current if volume > 0 else height)
-    return Judged(current, quality, max(0, volume), known, before.at, after, -standing.aside)
+    after = Standing(current, current, current if volume > 0 else height, fell_from=back.fell_from)
+    return Judged(current, quality, max(0, volume), known, before.at, after, contested - standing.aside)
 
 
 def _wrapped(standing: Standing, current: Reading, meter: Meter) -> Judged | None:
@@ -287,14 +383,14 @@ def _wrapped(standing: Standing, current: Reading, meter: Meter) -> Judged | Non
     quality = Quality.WRAP32 if meter.kind is Kind.COUNTER32 else Quality.WRAP64
     if known and not meter.in_time(before.at, current.at):
         quality = Quality.GAP
-    increment = max(0, volume - standing.corrected)
+    increment = max(0, volume - standing.owed)
     return Judged(current, quality, increment, known, before.at, Standing.of(current), -standing.aside)
 
 
 def _fallen(standing: Standing, current: Reading, meter: Meter) -> Judged:
     before = standing.believed
     if 2 * current.total >= before.total or not meter.possible(current.total, before.at, current.at):
-        after = Standing(current, current, standing.billed_to)
+        after = Standing(current, current, standing.billed_to, fell_from=standing.fell_from)
         return Judged(current, Quality.GAP, 0, False, before.at, after, -standing.aside)
     after = replace(standing, newest=current, doubted=current, aside=0)
     return Judged(current, Quality.RESET, 0, False, before.at, after, -standing.aside)

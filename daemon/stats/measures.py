@@ -278,9 +278,12 @@ class Volume(Rule):
         return exact_sum(self.line.aside[_between(self.line.at, self.since, self.until, self.side)])
 
     def corrected(self) -> int:
+        """What is open at the end of the period, and what lapsed in it; what lapsed on its first reading is in the period before."""
         part = _between(self.line.at, self.since, self.until, self.side)
-        counted = self.line.corrected[part][self.line.counted[part]]
-        return int(counted[-1]) if len(counted) else 0
+        counted = np.flatnonzero(self.line.counted[part]) + part.start
+        if not len(counted):
+            return 0
+        return int(self.line.corrected[counted[-1]]) + exact_sum(self.line.lapsed[counted[1:]])
 
     def points(self, edges: Ints) -> Iterator[Point]:
         found, percent = series.rates(self.line), self.ask.billable.percent

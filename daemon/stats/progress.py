@@ -109,7 +109,7 @@ class _Line:
 
     def keep(self, service_id: int, standing: Standing | None, meter: Meter) -> None:
         """After a reading of the moment, or one that was not counted. Who is about to lose the server is never plain."""
-        plain = standing is not None and standing.newest.at == self.at and _is_plain(standing)
+        plain = standing is not None and standing.newest.at == self.at and not standing.open
         if standing is None or not plain or meter.owned_until is not None:
             self.put(service_id, standing)
             return
@@ -121,15 +121,6 @@ class _Line:
             self.still[service_id] = standing.billed_to.at
         else:
             self.still.pop(service_id, None)
-
-
-def _is_plain(standing: Standing) -> bool:
-    return (
-        standing.doubted is None
-        and standing.aside == 0
-        and standing.newest == standing.believed
-        and standing.billed_to.total == standing.believed.total
-    )
 
 
 class _Stretch:

@@ -43,7 +43,7 @@ class Line:
     """The samples of one source in order of time, one per moment, and what was judged of each; see `quality.Judged`.
 
     Times are microseconds since 1970. `begun` is `since`, or the sample's own moment where it has none; `billed` tells whether it has
-    an increment; `corrected` is that of the standing after it. `standing` is for the reading after the last one.
+    an increment; `corrected` is that of the standing after it, `lapsed` what of that before it is final. `standing` is for the reading after the last one.
     """
 
     meter: Meter
@@ -56,6 +56,7 @@ class Line:
     known: Bools
     aside: Numbers
     corrected: Numbers
+    lapsed: Numbers
     standing: Standing | None = None
 
     @property
@@ -75,8 +76,19 @@ class Line:
         self.increments[place] = judged.increment or 0
         self.billed[place] = judged.increment is not None
         self.known[place] = judged.known
-        self.aside[place] = judged.aside
-        self.corrected[place] = judged.standing.corrected if judged.standing is not None else 0
+        corrected = judged.standing.corrected if judged.standing is not None else 0
+        self.aside, self.corrected, self.lapsed = (
+            _with(column, place, value)
+            for column, value in ((self.aside, judged.aside), (self.corrected, corrected), (self.lapsed, judged.lapsed))
+        )
+
+
+def _with(column: Numbers, place: int, value: int) -> Numbers:
+    """What was billed after several falls can be more than a reading fits."""
+    if column.dtype != object and not -_HIGHEST <= value <= _HIGHEST:
+        column = column.astype(object)
+    column[place] = value
+    return column
 
 
 def judged(at: Ints, totals: Ints, stored: Bytes, meter: Meter) -> Line:
@@ -84,13 +96,15 @@ def judged(at: Ints, totals: Ints, stored: Bytes, meter: Meter) -> Line:
     count, real = len(at), read(totals, meter.kind)
     line = Line(
         meter, at, real, stored.copy(), at.copy(), np.zeros_like(real), np.zeros(count, bool),
-        np.zeros(count, bool), np.zeros_like(real), np.zeros_like(real),
+        np.zeros(count, bool), np.zeros_like(real), np.zeros_like(real), np.zeros_like(real),
     )  # fmt: skip
     chain = _sorted_out(line)
     if meter.kind.counts_up:
         _count(line, chain)
         _carry_corrections(line, chain)
-        line.increments, line.aside, line.corrected = map(_narrow, (line.increments, line.aside, line.corrected))
+        line.increments, line.aside, line.corrected, line.lapsed = map(
+            _narrow, (line.increments, line.aside, line.corrected, line.lapsed)
+        )
     else:
         _watch(line, chain)
     return line
@@ -191,7 +205,7 @@ def _judge_the_rest(line: Line, chain: Ints, totals: Numbers, special: Order) ->
     """`special` are the places in the chain that aren't plain after the one before them."""
     place, standing = 0, None
     while place < len(chain):
-        if standing is not None and _simple(standing):
+        if standing is not None and not standing.open:
             nearest = np.searchsorted(special, place)
             end = int(special[nearest]) if nearest < len(special) else len(chain)
             if end > place:
@@ -203,16 +217,6 @@ def _judge_the_rest(line: Line, chain: Ints, totals: Numbers, special: Order) ->
         standing = judged.standing
         place += 1
     line.standing = standing
-
-
-def _simple(standing: Standing) -> bool:
-    """Nothing is open: what comes next is compared with the newest reading alone."""
-    return (
-        standing.doubted is None
-        and standing.aside == 0
-        and standing.newest == standing.believed
-        and standing.billed_to.total == standing.believed.total
-    )
 
 
 def _after(before: Standing, line: Line, run: Ints, totals: Numbers) -> Standing:

@@ -99,7 +99,8 @@ def tally(samples: Iterable[Sample], meter: Meter, since: datetime, until: datet
     increments: list[Increment] = []
     classes: Counter[Quality] = Counter()
     covered = rated = timedelta()
-    aside = corrected = 0
+    aside = corrected = lapsed = 0
+    seen = False
     for judged in judge(samples, meter):
         at = judged.reading.at
         if judged.known and judged.since is not None:
@@ -112,6 +113,8 @@ def tally(samples: Iterable[Sample], meter: Meter, since: datetime, until: datet
         aside += judged.aside
         if judged.quality not in NOT_COUNTED and judged.standing is not None:
             corrected = judged.standing.corrected
+            lapsed += judged.lapsed if seen else 0
+            seen = True
         if judged.increment is not None and judged.since is not None:
             increments.append(Increment(judged.since, at, judged.increment, judged.known))
     return Tally(
@@ -123,7 +126,7 @@ def tally(samples: Iterable[Sample], meter: Meter, since: datetime, until: datet
         classes=classes,
         increments=tuple(increments),
         aside=aside,
-        corrected=corrected,
+        corrected=corrected + lapsed,
     )
 
 

@@ -444,6 +444,133 @@ def test_old_reports_that_come_again_change_no_bill(total, rounds) -> None:
     found = tally(samples, TEN_MBIT, T0, samples[-1].at)
     assert (found.corrected, found.aside, found.classes[Quality.IMPOSSIBLE]) == (0, 0, 0)
 
+# Old reports that grow, and what began anew.
+
+
+def gigabytes(*totals: float) -> list[int]:
+    return [int(total * GB) for total in totals]
+
+
+def test_a_copy_that_lags_behind_and_grows_is_not_billed_twice() -> None:
+    """Ten gigabytes an hour; for six hours a copy answers that is twenty hours behind."""
+    hours = [n / 12 for n in range(60 * 12 + 1)]
+    shown = gigabytes(*(10 * (hour - 20 if 30 <= hour < 36 else hour) for hour in hours))
+    found = tally(series(*shown), replace(TRAFFIC, port_speed=10**10), T0, T0 + timedelta(hours=60))
+    assert (found.quantity, found.corrected, found.aside) == (600 * GB, 0, 0)
+
+
+def test_a_period_that_ends_before_an_old_report_is_made_up_for_shows_what_was_billed_too_much() -> None:
+    samples = series(9 * GB, 10 * GB, GB, 2 * GB, 3 * GB, 11 * GB, 12 * GB, 14 * GB)
+    judged = list(judge(samples, TRAFFIC))
+    assert [one.increment for one in judged] == [None, GB, 0, 2 * GB, GB, 0, 0, GB]
+    assert [tally(samples, TRAFFIC, T0, T0 + n * FIVE).corrected // GB for n in range(1, 8)] == [0, 0, 2, 3, 2, 1, 0]
+
+
+def test_a_total_that_grows_past_where_it_fell_from_bit_by_bit_bills_the_lesser_and_keeps_the_rest_aside() -> None:
+    samples = series(3 * GB, 4 * GB, *[n * GB for n in range(1, 12)])
+    found = tally(samples, TRAFFIC, T0, samples[-1].at)
+    assert (found.quantity, found.aside, found.corrected) == (1 * GB + 3 * GB + 4 * GB, 4 * GB, 0)
+
+
+def test_what_was_billed_too_much_is_still_owed_after_the_total_begins_anew() -> None:
+    samples = series(99 * GB, 100 * GB, 90 * GB, GB, 2 * GB, 12 * GB)
+    assert billed(samples) == [0, GB, 0, 0, 0, 2 * GB]
+
+
+def test_two_falls_one_after_the_other_are_made_up_for_one_after_the_other() -> None:
+    samples = series(*gigabytes(10, 20, 5, 6, 1, 2, 7, 21, 30))
+    judged = list(judge(samples, TRAFFIC))
+    assert sum(one.increment or 0 for one in judged) == 20 * GB
+    assert judged[-1].standing is not None
+    assert judged[-1].standing.corrected == 0
+
+
+def test_a_plain_counter_that_began_anew_is_believed_for_good_after_a_day() -> None:
+    hour = replace(COUNTER64, rhythm=timedelta(hours=1))
+    samples = series(90 * GB, 100 * GB, GB, *[n * GB for n in range(2, 50)], rhythm=hour.rhythm)
+    found = tally(samples, hour, T0, samples[-1].at)
+    assert (found.quantity, found.corrected) == (59 * GB, 0)
+    before = tally(samples, hour, T0, T0 + timedelta(hours=20))
+    assert before.corrected == 19 * GB
+
+
+def test_a_new_month_of_more_than_half_is_billed_from_its_start_once_it_has_grown_and_no_old_report_can_come() -> None:
+    def totals(*rows: tuple[timedelta, float]) -> list[Sample]:
+        return [Sample(MIDNIGHT + after, int(total * GB)) for after, total in rows]
+
+    day, hour = timedelta(days=1), timedelta(hours=1)
+    two_days_off = totals((-4 * hour, 10), (day, 7), (day + FIVE, 7.01), (2 * day, 12))
+    assert sum(billed(two_days_off)) == 12 * GB
+    assert tally(two_days_off, TRAFFIC, MIDNIGHT, MIDNIGHT + 2 * day).corrected == 0
+    leapt = totals((-4 * hour, 10), (hour, 7), (day + hour, 12))
+    assert sum(billed(leapt)) == 12 * GB
+    old_report = totals((-4 * hour, 10), (hour, 7), (hour + FIVE, 7.5), (hour + 2 * FIVE, 0.1), (hour + 3 * FIVE, 0.2))
+    assert sum(billed(old_report)) == GB // 5
+
+
+@pytest.mark.parametrize("turn", [-4, 4], ids=["early", "late"])
+def test_a_month_that_turns_by_a_wrong_clock_leaves_nothing_to_a_person(turn) -> None:
+    shown = [100 * GB + n * GB for n in range(12 + turn)] + [n * GB for n in range(1, 12)]
+    samples = series(*shown, start=MIDNIGHT - 12 * FIVE)
+    judged = list(judge(samples, TRAFFIC))
+    assert sum(one.increment or 0 for one in judged) == (22 + turn) * GB
+    assert [one.standing.corrected for one in judged if one.standing is not None] == [0] * len(shown)
+    assert sum(one.lapsed for one in judged) == 0
+
+
+def test_what_was_taken_back_before_the_turn_of_the_month_is_shown_in_the_period_that_was_billed_for_it() -> None:
+    samples = series(*gigabytes(99, 100, 98, 0.1, 0.2), start=MIDNIGHT - 3 * FIVE)
+    assert tally(samples, TRAFFIC, MIDNIGHT - timedelta(days=1), MIDNIGHT).corrected == 2 * GB
+    assert tally(samples, TRAFFIC, MIDNIGHT - timedelta(days=1), MIDNIGHT + timedelta(days=1)).corrected == 2 * GB
+    assert tally(samples, TRAFFIC, MIDNIGHT - FIVE, MIDNIGHT + timedelta(days=1)).corrected == 0
+
+
+LAGS = st.lists(
+    st.tuples(
+        st.integers(0, 370_000_000),
+        st.sampled_from(["read"] * 3 + ["stale"] * 3 + ["miss", "restart"]),
+        st.integers(0, 100),
+    ),
+    max_size=60,
+)
+
+
+def lagging(rounds: list[tuple[int, str, int]], total: int, *, restarts: bool) -> tuple[list[Sample], list[int]]:
+    """The totals of any moment so far may be shown, growing or not; and what was truly sent up to each reading."""
+    truth, sent, at, moments = [total], 0, T0, [0]
+    samples = [Sample(T0, total)]
+    for volume, event, share in rounds:
+        at += FIVE
+        sent += volume
+        truth.append(volume if event == "restart" and restarts else truth[-1] + volume)
+        if event != "miss":
+            place = share * (len(truth) - 1) // 100 if event == "stale" else -1
+            samples.append(Sample(at, truth[place]))
+            moments.append(sent)
+    return samples, moments
+
+
+@settings(deadline=None, max_examples=600)
+@given(LAGS, st.one_of(st.just(0), st.integers(0, 10**10)), st.booleans())
+def test_old_reports_of_any_moment_never_bill_more_than_was_sent_but_for_what_is_shown(rounds, total, restarts) -> None:
+    samples, sent = lagging(rounds, total, restarts=restarts)
+    so_far = 0
+    for one, true in zip(judge(samples, TEN_MBIT), sent, strict=True):
+        so_far += one.increment or 0
+        assert one.standing is not None
+        assert (one.increment or 0) >= 0
+        assert so_far - one.standing.corrected <= true
+
+
+@settings(deadline=None, max_examples=300)
+@given(LAGS, st.integers(0, 10**10))
+def test_all_is_billed_once_when_old_reports_are_over_and_made_up_for(rounds, total) -> None:
+    samples, sent = lagging(rounds, total, restarts=False)
+    samples += [Sample(samples[-1].at + timedelta(days=1), total + sent[-1] + 80 * GB)]
+    found = tally(samples, TEN_MBIT, T0, samples[-1].at)
+    if found.corrected == 0 and found.classes[Quality.IMPOSSIBLE] == 0:
+        assert found.quantity == sent[-1] + 80 * GB
+
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(FALLS, max_size=30), st.integers(0, 10**9), st.lists(st.integers(1, 30 * 300), max_size=4))
