@@ -7,7 +7,7 @@ which its reading is: its start included, its end not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
 
@@ -30,6 +30,7 @@ MILLIWATT_MICROSECONDS = 3_600_000
 """In one millionth of a watt-hour."""
 
 NONE = np.empty(0, dtype=np.int64)
+_NEVER = 2**63 - 1
 NO_BYTES = np.empty(0, dtype=np.uint8)
 
 
@@ -408,24 +409,32 @@ class Rate(Rule):
         super().__init__(ask, lines)
         if ask.billable.daily:
             self.side = "left"
-            self.rates = [self._daily(line) for line in lines]
-            self.spans = [(found.begun, found.ended) for found in self.rates]
+            daily = [self._daily(line) for line in lines]
+            self.rates = [found for found, _ in daily]
+            self.spans = [(found.begun, read) for found, read in daily]
         else:
             self.rates = [series.rates(line) for line in lines]
             rated = [series.run(line.rated) for line in lines]
             self.spans = [(line.begun[own], line.at[own]) for line, own in zip(lines, rated, strict=True)]
 
-    def _daily(self, line: Line) -> Rates:
-        """The last value of each local day: the panel's value of a day is whole when the day is over."""
-        part = _between(line.at, self.since, self.until, self.side)
-        counted = line.counted[part]
-        at, values = line.at[part][counted], line.totals[part][counted]
-        days = list(buckets(self.ask.since, self.ask.until, Grain.DAY, line.meter.zone))
-        begun = np.array([to_us(day.since) for day in days], dtype=np.int64)
-        ended = np.array([to_us(day.until) for day in days], dtype=np.int64)
-        place = np.searchsorted(begun, at, side="right") - 1
-        last = np.append(place[1:] != place[:-1], True)[: len(place)]
-        return Rates(begun[place[last]], ended[place[last]], values[last])
+    def _daily(self, line: Line) -> tuple[Rates, Ints]:
+        """The last value of each of the panel's days, and up to when it was read: no value knows more of its day.
+
+        A day counts in the period in which it ends, so that no day counts twice. The day in which the service got the server is
+        left out: its value is the highest of the customer before, too.
+        """
+        at, values = line.at[line.counted], line.totals[line.counted]
+        days = _days(self.ask, line)
+        if not days or not len(at):
+            return Rates(NONE, NONE, NONE), NONE
+        begun, ended = (np.array([to_us(edge) for edge in edges], dtype=np.int64) for edges in zip(*days, strict=True))
+        last = np.searchsorted(at, ended) - 1
+        some = (last >= 0) & (at[last] >= begun)
+        begun, ended, last = begun[some], ended[some], last[some]
+        following = np.append(at, _NEVER)[last + 1]
+        whole = following - at[last] <= 3 * (line.meter.rhythm // MICROSECOND) // 2
+        read: Ints = np.where(whole, np.minimum(following, ended), at[last])
+        return Rates(begun, ended, values[last]), read
 
     def quantity(self) -> int | None:
         return percentile(self._values(self.since, self.until).bits, self.ask.billable.percent)
@@ -461,6 +470,13 @@ class Rate(Rule):
             yield _point(since, until, None, values, until - since, self.classes(since, until))
 
 
+def _days(ask: Ask, line: Line) -> list[tuple[datetime, datetime]]:
+    """Those of the panel that the period has a part of, and that were the service's from their start."""
+    owned = line.meter.owned_from
+    days = buckets(ask.since, ask.until, Grain.DAY, line.meter.zone, clipped=False)
+    return [(day.since, day.until) for day in days if owned is None or owned <= day.since]
+
+
 def _added(one: Rates, other: Rates) -> Rates:
     """Interval by interval; what one of them lacks has no sum."""
     ended, ours, theirs = np.intersect1d(one.ended, other.ended, assume_unique=True, return_indices=True)
@@ -468,6 +484,30 @@ def _added(one: Rates, other: Rates) -> Rates:
     if len(ended) and int(one.bits.max()) + int(other.bits.max()) >= 2**63:
         summed = one.bits[ours].astype(object) + other.bits[theirs].astype(object)
     return Rates(one.begun[ours], ended, summed)
+
+
+class PushedLevel(Level):
+    """A level of which only pushed readings are known: each holds until the next one, the last to the end."""
+
+    def __init__(self, ask: Ask, lines: list[Line]) -> None:
+        Rule.__init__(self, ask, lines)
+        begun = np.array([at for at, _ in self.pushed], dtype=np.int64)
+        quantities = [quantity for _, quantity in self.pushed]
+        wide = bool(quantities) and not LOWEST <= min(quantities) <= max(quantities) <= HIGHEST
+        level = np.array(quantities, dtype=object if wide else np.int64)
+        self.levels = Levels(begun, np.append(begun[1:], self.until)[: len(begun)], level)
+
+    def readings(self) -> Iterator[Point]:
+        held = self.levels
+        for since, until, level in zip(held.begun.tolist(), held.ended.tolist(), held.level.tolist(), strict=True):
+            yield _point(since, until, None, (Fraction(level), level, level, level), until - since, {})
+
+
+class PushedHighest(PushedLevel):
+    """A stock: the highest of its pushed readings."""
+
+    def quantity(self) -> int | None:
+        return int(self.levels.level.max()) if self.pushed else None
 
 
 class Pushed(Rule):
@@ -519,7 +559,12 @@ _RULES: dict[Kind, type[Rule]] = {
 }
 
 
+_PUSHED: dict[Kind, type[Rule]] = {Kind.GAUGE: PushedLevel, Kind.STOCK: PushedHighest}
+"""Where nobody reads it; all others are summed up."""
+
+
 def rule_of(ask: Ask, lines: list[Line]) -> Rule:
     if ask.billable.amount is not None:
         return Amount(ask, [])
-    return _RULES[ask.billable.resource.kind](ask, lines) if lines else Pushed(ask, [])
+    kind = ask.billable.resource.kind
+    return _RULES[kind](ask, lines) if lines else _PUSHED.get(kind, Pushed)(ask, [])

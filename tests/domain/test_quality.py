@@ -444,6 +444,7 @@ def test_old_reports_that_come_again_change_no_bill(total, rounds) -> None:
     found = tally(samples, TEN_MBIT, T0, samples[-1].at)
     assert (found.corrected, found.aside, found.classes[Quality.IMPOSSIBLE]) == (0, 0, 0)
 
+
 # Old reports that grow, and what began anew.
 
 

@@ -178,12 +178,13 @@ def as_judged(line: series.Line, place: int) -> tuple:
         bool(line.known[place]),
         from_us(begun) if begun != line.at[place] else None,
         int(line.aside[place]),
+        int(line.lapsed[place]),
         bool(line.rated[place]),
     )
 
 
 def expected_of(one: Judged) -> tuple:
-    return (one.quality, one.increment, one.known, one.since, one.aside, one.rated)
+    return (one.quality, one.increment, one.known, one.since, one.aside, one.lapsed, one.rated)
 
 
 # Against the rules, sample by sample.
@@ -436,11 +437,72 @@ def test_the_panels_burst_of_a_day_is_its_last_value_of_that_day_by_its_own_cloc
             ]
     meter = Meter(Kind.GAUGE, FIVE, port_speed=None, zone=BERLIN)
     found = measured(ask("burst_in_day", since, until, meter, daily=True), samples)
-    assert (found.quantity, found.covered, found.count) == (30_000, until - since - DAY, 90)
+    unknown = DAY + US  # of the sixth day the last instant, because the seventh has no reading
+    assert (found.quantity, found.covered, found.count) == (30_000, until - since - unknown - US, 90)
     assert measured(ask("burst_in_day", since, until, meter, daily=True, percent=100), samples).quantity == 31_000
     points = looked(ask("burst_in_day", since, until, meter, daily=True), Grain.DAY, samples, zone=BERLIN)
     assert [point.maximum for point in points] == [number * 1000 for number in range(1, 32) if number != 7]
     assert points[23].until - points[23].since == 25 * HOUR
+
+
+DAILY = Meter(Kind.GAUGE, FIVE, port_speed=None)
+
+
+def days_of(since: datetime, until: datetime, **hot: int) -> list[Sample]:
+    """The panel's value of the day every five minutes; `hot`: that of a day such as m02d28, all others are 10."""
+    times = [since + n * FIVE for n in range((until - since) // FIVE + 1)]
+    return [Sample(at, hot.get(f"m{at:%m}d{at:%d}", 10)) for at in times]
+
+
+def test_the_panels_burst_of_the_day_in_which_the_service_got_the_server_is_left_out() -> None:
+    got, until = T0 + 14 * HOUR, T0 + 5 * DAY
+    samples = days_of(got, until, m11d10=900)
+    asked = ask("burst_in_day", got, until, replace(DAILY, owned_from=got), daily=True)
+    found = measured(asked, samples)
+    assert (found.quantity, found.covered) == (10, 4 * DAY)
+    from_midnight = replace(DAILY, owned_from=T0)
+    found = measured(ask("burst_in_day", T0, until, from_midnight, daily=True), days_of(T0, until, m11d10=900))
+    assert (found.quantity, found.covered) == (900, 5 * DAY)
+
+
+def test_a_day_of_the_panel_that_crosses_the_turn_of_the_bill_counts_where_it_ends() -> None:
+    tokyo = ZoneInfo("Asia/Tokyo")
+    since, turn = month_named(tokyo, 2026, 2)
+    _, until = month_named(tokyo, 2026, 3)
+    samples = days_of(since - DAY, until + HOUR, m02d28=900)
+    found = [
+        measured(ask("burst_in_day", *span, DAILY, daily=True, percent=100), samples)
+        for span in ((since, turn), (turn, until))
+    ]
+    assert [one.quantity for one in found] == [10, 900]
+    assert [one.covered for one in found] == [turn - since, until - turn]
+
+
+def test_a_day_of_the_panel_is_known_up_to_its_last_reading() -> None:
+    samples = [Sample(T0 + n * DAY + FIVE, 5) for n in range(4)]
+    found = measured(ask("burst_in_day", T0, T0 + 4 * DAY, DAILY, daily=True), samples)
+    assert (found.quantity, found.covered) == (5, 4 * FIVE)
+
+
+def test_what_is_pushed_for_a_level_is_a_reading_that_holds_until_the_next_one() -> None:
+    pushed = [(T0 + 6 * HOUR, 100), (T0 + 12 * HOUR, 400), (T0 + 18 * HOUR, -(2**70)), (T0 + 18 * HOUR, 100)]
+    found = measured(ask("power", T0, T0 + DAY, pushed=pushed))
+    assert (found.quantity, found.covered) == (200, 18 * HOUR)
+    points = looked(ask("power", T0, T0 + DAY, pushed=pushed[:2]), 6 * HOUR)
+    assert [(point.average, point.total, point.covered) for point in points] == [
+        (100, None, 6 * HOUR),
+        (400, None, 6 * HOUR),
+        (400, None, 6 * HOUR),
+    ]
+    assert [point.maximum for point in looked(ask("power", T0, T0 + DAY, pushed=pushed[:2]), None)] == [100, 400]
+    assert measured(ask("power", T0, T0 + DAY)).quantity is None
+
+
+def test_what_is_pushed_for_a_stock_is_billed_by_its_highest() -> None:
+    pushed = [(T0 + 6 * HOUR, 3), (T0 + 12 * HOUR, 7), (T0 + 18 * HOUR, 5)]
+    found = measured(ask("addresses", T0, T0 + DAY, pushed=pushed))
+    assert (found.quantity, found.covered) == (7, 18 * HOUR)
+    assert measured(ask("addresses", T0, T0 + DAY)).quantity is None
 
 
 def test_a_stock_is_its_highest_level_and_holds_without_readings() -> None:
