@@ -65,8 +65,10 @@ def test_the_state_of_stock_deliveries_and_people_is_shown(metrics):
     metrics.allocations({("ipm-main", "bound"): 4})
     metrics.outbox_backlog(7)
     metrics.tasks_open({"dc-team": 2})
+    metrics.periods_waiting({"dci-main": 3})
     metrics.loop_lag(0.02)
     metrics.lease_margin(14)
+    assert value(metrics, "periods_waiting", module="dci-main") == 3
     assert value(metrics, "oldest_open_operation_age_seconds") == 61.5
     assert value(metrics, "services_with_fault") == 2
     assert value(metrics, "retry_budget", panel="dci-main") == 9.5

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import structlog
 
+from daemon.app import check
 from daemon.domain.errors import Refused
 from daemon.domain.metering import UsageRecord
 from daemon.domain.pushed import PushedEvent
@@ -242,6 +243,25 @@ async def test_a_service_whose_module_is_gone_waits_for_it_and_is_told_once(open
         await without.close()
         assert [entry["services"] for entry in logs if entry["event"] == "usage.module_gone"] == [[1]]
         assert await close(w) == 2
+
+
+async def test_a_check_names_what_was_sold_and_is_gone_from_the_settings(open_world: Open) -> None:
+    def with_own(folder: Path) -> None:
+        main, sold = folder / "provisiond.yaml", folder / "plans.d" / "ds-small.yaml"
+        ours = main.read_text().replace("state_dir: var", "state_dir: ../state")
+        main.write_text(ours + "resources: {own: {unit: KiB, kind: running_total}}\n")
+        lines = [line for line in sold.read_text().splitlines() if not line.startswith("resources:")]
+        sold.write_text("\n".join([*lines, "resources: {in: {}, own: {}}", ""]))
+
+    async with open_world(HALF_DAY, configure=with_own) as w:
+        await w.active()
+        sentence = "resources: own is not there any more, but services of plan ds-small were sold it"
+        before = (await check(w.config, offline=False)).warnings
+        for file in (w.config, w.config.parent / "plans.d" / "ds-small.yaml"):
+            lines = file.read_text().splitlines()
+            file.write_text("\n".join(line for line in lines if not line.startswith("resources:")))
+        after = (await check(w.config, offline=False)).warnings
+        assert [warning.startswith(sentence) for warning in after if warning not in before] == [True]
 
 
 async def test_one_service_that_breaks_the_arithmetic_holds_up_no_other(open_world: Open) -> None:

@@ -300,7 +300,7 @@ async def test_what_was_sold_and_is_gone_is_named_until_all_of_it_is_billed(hall
 # sources that are behind ----------------------------------------------------------------------------------------------------------
 
 POWER = Report("power", ("power",))
-SOLD = {"in": {}, "power": {}, "energy": {}}
+SOLD: dict[str, Any] = {"in": {}, "power": {}, "energy": {}}
 CLOSES = FEBRUARY + 2 * RHYTHM + GRACE
 
 
