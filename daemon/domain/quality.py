@@ -44,8 +44,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Fall:
-    """The total was `total` at `at`, and began anew after it. `turn`: so near to the start of a month that it may be just that, by a clock
-    that is wrong.
+    """The total was `total` at `at`, and began anew after it.
+
+    `turn`: so near to the start of a month that it may be just that, by a clock that is wrong.
     """
 
     at: datetime

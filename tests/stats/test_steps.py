@@ -164,3 +164,10 @@ def test_the_coverage_of_a_point_is_rounded_down_as_everywhere() -> None:
 def test_nothing_known_is_nothing_drawn(form: Form) -> None:
     text = drawn(ask("in", T0, T0 + HOUR, TRAFFIC), FIVE, form, [])
     assert text in ("[]", "") or json.loads(text)["value"] == []
+
+
+@pytest.mark.parametrize("code", ["power", "addresses"])
+@pytest.mark.parametrize("high", [400, 2**70])
+def test_pushed_levels_are_the_same_for_all_steps_at_once(code, high) -> None:
+    pushed = [(T0 + HOUR, 100), (T0 + 5 * HOUR, high), (T0 + 5 * HOUR, 7), (T0 + DAY, 9)]
+    same(ask(code, T0, T0 + 2 * DAY, pushed=pushed), HOUR)
