@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,7 +19,7 @@ from daemon.domain.clock import Clock
 from daemon.domain.errors import Refused, Temporary
 from daemon.domain.pushed import PAIR, EventReader, Key, Problem, PushedEvent
 from daemon.domain.resources import RESOURCES, Resource
-from daemon.domain.service import State
+from daemon.stats.pushable import Pushable
 from daemon.store.database import Store
 from daemon.store.pushed import EventState, StoredEvent
 from daemon.store.repositories import Repositories
@@ -92,10 +92,13 @@ class PushDesk:
         clock: Clock,
         resources: Mapping[str, Resource] = RESOURCES,
         pair: Mapping[str, str] = PAIR,
+        pushable: Pushable | None = None,
     ) -> None:
+        """`pushable` knows what each plan counts; without it every resource is taken."""
         self._store = store
         self._clock = clock
         self._reader = EventReader(resources, pair)
+        self._pushable = pushable
         self._open: dict[str, _Group] = {}
 
     # taking in -------------------------------------------------------------------------------------------------------------------
@@ -142,7 +145,7 @@ class PushDesk:
     async def _settle(self, tx: Repositories, events: Sequence[PushedEvent], actor: str) -> list[Item]:
         """Store what is new; say of the rest why it isn't."""
         items: list[Item | None] = [None] * len(events)
-        left = list(range(len(events)))
+        left = await self._counted(tx, events, items)
         conflicts: list[tuple[PushedEvent, StoredEvent]] = []
         while left:
             first: dict[Key, int] = {}
@@ -160,7 +163,7 @@ class PushDesk:
             if not rest:
                 break
             known = await tx.pushed.find({events[number].key for number in rest})
-            states = await tx.pushed.service_states({events[number].service_id for number in rest})
+            billed = await tx.pushed.billed({events[number].service_id for number in rest})
             left = []
             for number in rest:
                 event = events[number]
@@ -169,10 +172,10 @@ class PushDesk:
                     items[number] = _again(event, kept)
                     if items[number].outcome is Outcome.CONFLICT:  # type: ignore[union-attr]  # was set in the line before
                         conflicts.append((event, kept))
-                elif (state := states.get(event.service_id)) is None:
+                elif event.service_id not in billed:
                     items[number] = _refused(event, {"field": "subject", "code": "no_service", "message": _NO_SERVICE})
-                elif state == State.RELEASED:
-                    items[number] = _refused(event, {"field": "subject", "code": "released", "message": _RELEASED})
+                elif (outside := _outside(event.at, *billed[event.service_id])) is not None:
+                    items[number] = _refused(event, {"field": "time", "code": "outside_service", "message": outside})
                 elif first[event.key] == number:
                     raise Temporary("usage_not_stored", "another transaction was in the way of an event: send it again")
                 else:
@@ -180,6 +183,21 @@ class PushDesk:
         if conflicts:
             await self._keep(tx, conflicts, actor)
         return [item for item in items if item is not None]
+
+    async def _counted(self, tx: Repositories, events: Sequence[PushedEvent], items: list[Item | None]) -> list[int]:
+        """Numbers of the events whose plan counts what they bring; of the others it is said in `items`."""
+        if self._pushable is None:
+            return list(range(len(events)))
+        taken = await self._pushable.of(tx, {event.service_id for event in events})
+        left = []
+        for number, event in enumerate(events):
+            codes = taken.get(event.service_id)
+            uncounted = [] if codes is None else [code for code, _ in event.readings if code not in codes]
+            if uncounted:
+                items[number] = _refused(event, _not_counted(event, uncounted, codes or frozenset()))
+            else:
+                left.append(number)
+        return left
 
     def _why_aside(self, at: datetime) -> str | None:
         now = self._clock.now()
@@ -218,6 +236,8 @@ class PushDesk:
             if not decided:
                 raise Refused("not_in_quarantine", f"event {number} is {stored.state} already", status=409)
             event = stored.event
+            if state is EventState.ACCEPTED:
+                await _require_billed(tx, event)
             after = {"source": event.source, "id": event.event_id, **event.content()}
             await tx.events.add(kind, service_id=event.service_id, actor=actor, reason=reason, after=after)
             if also is not None:
@@ -248,9 +268,35 @@ _ASIDE = {
     "too_old": f"its time is more than {OLDEST.days} days ago: it counts when a person releases it",
     "too_new": f"its time is more than {NEWEST.seconds // 60} minutes ahead: it counts when a person releases it",
 }
-_RELEASED = "the service is released"
 _CONFLICT = "this source and id stand for another content, which stays as it is; what was sent now is kept beside it"
 _DISCARDED = "a person decided that this event doesn't count"
+
+
+def _outside(at: datetime, since: datetime | None, until: datetime | None) -> str | None:
+    """Why an event of this time can never count for the service; None: it can."""
+    if since is None:
+        return "the service is not billed yet"
+    if at < since:
+        return f"the service is billed from {since.isoformat()} on"
+    if until is not None and at >= until:
+        return f"the service is billed until {until.isoformat()}"
+    return None
+
+
+async def _require_billed(tx: Repositories, event: PushedEvent) -> None:
+    billed = await tx.pushed.billed([event.service_id])
+    outside = _outside(event.at, *billed[event.service_id])
+    if outside is not None:
+        raise Refused("outside_service", f"the event can't count: {outside}; discard it", status=409)
+
+
+def _not_counted(event: PushedEvent, codes: Sequence[str], counted: Collection[str]) -> Problem:
+    others = f"it counts {', '.join(sorted(counted))}" if counted else "it counts nothing that is pushed"
+    return {
+        "field": "data.resource",
+        "code": "not_counted",
+        "message": f"the plan of service {event.service_id} counts no pushed {' and '.join(codes)}: {others}",
+    }
 
 
 def _aside(event: PushedEvent, why: str | None) -> Item:

@@ -17,6 +17,7 @@ from daemon.stats.collection import Collector, Round, Source
 from daemon.stats.crunch import Heavy
 from daemon.stats.measuring import Measuring
 from daemon.stats.progress import Progress
+from daemon.stats.pushable import Pushable
 from daemon.stats.pushed import PushDesk
 from daemon.stats.records import Keeping, Records
 from daemon.stats.terms import Book, Metered
@@ -59,7 +60,8 @@ class Statistics:
             self.alerts.look,
         )
         self.usage = UsageDesk(store, clock, self.measuring, book)
-        self.pushed = PushDesk(store, clock, resources=settings.resources)
+        pushable = Pushable(settings.resources, _metered(settings, sources()))
+        self.pushed = PushDesk(store, clock, resources=settings.resources, pushable=pushable)
         self.upkeep = Upkeep(store, clock, self.days, keeping)
 
     # what the workflows ask for

@@ -62,19 +62,21 @@ class PushedReading:
 _COLUMNS = "source, event_id, service_id, at, resource, quantity, second_resource, second_quantity, state, why"
 _FIELDS = tuple(_COLUMNS.split(", "))
 _INSERT = f"INSERT INTO pushed_event ({_COLUMNS}, actor, received_at, counted_at)"
+_AT = "json_extract(e.value, '$.at')"
+_BILLED = "{at} >= s.billing_from AND (s.billing_until IS NULL OR {at} < s.billing_until)"
 _SQLITE_ADD = (
     f"{_INSERT} SELECT {', '.join(f'''json_extract(e.value, '$.{name}')''' for name in _FIELDS)}, ?, ?,"  # noqa: S608 - column names
     " CASE WHEN json_extract(e.value, '$.state') = 'accepted' THEN ? END"
     # CROSS JOIN: event by event, each looking up its service.
     " FROM json_each(?) e CROSS JOIN service s ON s.id = json_extract(e.value, '$.service_id')"
-    " WHERE s.state <> 'released' ON CONFLICT DO NOTHING RETURNING source, event_id"
+    f" WHERE {_BILLED.format(at=_AT)} ON CONFLICT DO NOTHING RETURNING source, event_id"
 )
 _POSTGRES_ADD = (
     f"{_INSERT} SELECT {', '.join(f'e.{name}' for name in _FIELDS)}, CAST(? AS text), CAST(? AS timestamptz),"  # noqa: S608 - as above
     " CASE WHEN e.state = 'accepted' THEN CAST(? AS timestamptz) END"
     " FROM json_to_recordset(CAST(? AS json)) AS e (source text, event_id text, service_id bigint, at timestamptz,"
     " resource text, quantity bigint, second_resource text, second_quantity bigint, state text, why text)"
-    " JOIN service s ON s.id = e.service_id WHERE s.state <> 'released'"
+    f" JOIN service s ON s.id = e.service_id WHERE {_BILLED.format(at='e.at')}"
     # In order, so that two batches with the same keys wait for each other and not for ever.
     " ORDER BY e.source, e.event_id ON CONFLICT DO NOTHING RETURNING source, event_id"
 )
@@ -88,7 +90,7 @@ class PushedUsage:
     # taking in -------------------------------------------------------------------------------------------------------------------
 
     async def add(self, events: Sequence[tuple[PushedEvent, str | None]], *, actor: str) -> set[Key]:
-        """Key and event in one row: those that were new, and whose service is there and not released.
+        """Key and event in one row: those that were new, and whose service is there and billed at their time.
 
         Each comes with the reason for its quarantine, or None. What is not in the answer was not stored.
         """
@@ -127,15 +129,18 @@ class PushedUsage:
         stored = [self._stored(row) for row in rows]
         return {one.event.key: one for one in stored}
 
-    async def service_states(self, ids: Collection[int]) -> dict[int, str]:
-        """State of each of these services that there is."""
+    async def billed(self, ids: Collection[int]) -> dict[int, tuple[datetime | None, datetime | None]]:
+        """From when until when each of these services that there is is billed."""
         given = (
             "SELECT value FROM json_each(?)"
             if self._sqlite
             else "SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(? AS json))"
         )
-        rows = await self._c.fetch(f"SELECT id, state FROM service WHERE id IN ({given})", list(ids))  # noqa: S608 - no values
-        return {row["id"]: row["state"] for row in rows}
+        rows = await self._c.fetch(
+            f"SELECT id, billing_from, billing_until FROM service WHERE id IN ({given})",  # noqa: S608 - no values
+            list(ids),
+        )
+        return {row["id"]: (self._c.moment(row["billing_from"]), self._c.moment(row["billing_until"])) for row in rows}
 
     async def keep_conflicts(self, found: Sequence[tuple[PushedEvent, StoredEvent]], *, actor: str) -> dict[int, Key]:
         """Keep what was sent under a key that stood for something else; id -> key of those that weren't kept before."""

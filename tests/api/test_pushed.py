@@ -17,7 +17,7 @@ from daemon.api.pushed import RULES
 from daemon.store.targets import Target
 from tests.api.house import Answer, House, house
 from tests.api.test_openapi import check
-from tests.store.rows import a_service
+from tests.store.rows import a_billed_service
 
 BATCH = "application/cloudevents-batch+json"
 
@@ -27,7 +27,7 @@ async def open_house(target: Target, tmp_path: Path) -> AsyncIterator[House]:
     """On both kinds of database, with service 1."""
     async with house(target, tmp_path) as made:
         async with made.world.store.transaction() as tx:
-            await a_service(tx)
+            await a_billed_service(tx)
         yield made
 
 
@@ -103,7 +103,7 @@ async def test_a_batch_is_answered_item_by_item(open_house: House) -> None:
 @pytest.mark.parametrize("media", RULES.media)
 async def test_each_media_type_of_events_is_taken(home: House, media: str) -> None:
     async with home.world.store.transaction() as tx:
-        await a_service(tx)
+        await a_billed_service(tx)
     body = [event(home)] if "batch" in media else event(home)
     answer = await push(home, None, data=json.dumps(body).encode(), headers={"Content-Type": f"{media}; charset=utf-8"})
     assert answer.status == (200 if "batch" in media else 201)
@@ -173,7 +173,7 @@ async def test_a_request_with_a_key_gets_the_same_answer_again(open_house: House
 @pytest.mark.parametrize(("role", "status"), [("read", 403), ("order", 403), ("operate", 403), ("bill", 201)])
 async def test_pushing_and_releasing_need_the_role_bill(home: House, role: str, status: int) -> None:
     async with home.world.store.transaction() as tx:
-        await a_service(tx)
+        await a_billed_service(tx)
     assert (await push(home, event(home), role=role)).status == status
     assert (await home.post("/v1/usage/quarantine/9/release", {}, role=role)).status == (404 if status == 201 else 403)
     assert (await home.get("/v1/usage/quarantine", role=role)).status == 200
@@ -211,7 +211,7 @@ async def test_one_item_that_can_not_be_stored_does_not_keep_the_others_out(open
 
 async def test_a_large_batch_is_taken_and_a_larger_body_is_not(home: House) -> None:
     async with home.world.store.transaction() as tx:
-        await a_service(tx)
+        await a_billed_service(tx)
     batch = [event(home, number, source="s" * 200) for number in range(5000)]
     answer = await push(home, None, data=io.BytesIO(json.dumps(batch).encode()))
     assert set(states(answer)) == {"accepted"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Desk
-from tests.store.rows import a_service
+from tests.store.rows import a_billed_service
 
 
 def event(desk: Desk, number: int, *, days: int = 0, **changes: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def event(desk: Desk, number: int, *, days: int = 0, **changes: Any) -> dict[str
 @pytest.fixture(autouse=True)
 async def service(desk: Desk) -> None:
     async with desk.home.world.store.transaction() as tx:
-        await a_service(tx)
+        await a_billed_service(tx)
 
 
 async def test_events_are_pushed_from_a_list_from_lines_and_from_one_object(desk: Desk, tmp_path: Path) -> None:

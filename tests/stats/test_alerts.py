@@ -17,7 +17,7 @@ from daemon.stats.letters import Passed, Used, readable, usage_key, usage_letter
 from daemon.stats.terms import Included
 from daemon.store.alerts import NONE_YET, ServiceAlerts
 from daemon.store.database import Store
-from tests.store.rows import a_service
+from tests.store.rows import a_billed_service, a_service
 
 NOW = datetime(2026, 11, 22, 12, 5, tzinfo=UTC)
 CUSTOMER = Customer(1, "C-1", "Ada", "ada@example.test", None, "", "", "EUR", "")
@@ -175,7 +175,7 @@ async def test_two_transactions_that_lock_a_service_come_one_after_the_other(sto
 async def test_pushed_amounts_add_up_beyond_what_a_whole_number_of_the_database_holds(store: Store) -> None:
     most = 2**63 - 1
     async with store.transaction() as tx:
-        one = await a_service(tx)
+        one = await a_billed_service(tx)
         for number in range(3):
             await tx.execute(
                 "INSERT INTO pushed_event (source, event_id, service_id, at, resource, quantity, second_resource,"

@@ -13,10 +13,11 @@ from daemon.domain.clock import VirtualClock
 from daemon.domain.errors import Refused
 from daemon.domain.pushed import EventReader, PushedEvent
 from daemon.domain.resources import RESOURCES
+from daemon.stats.pushable import Pushable
 from daemon.stats.pushed import MOST, Outcome, PushDesk
 from daemon.store.database import Store
 from daemon.store.pushed import PushedUsage
-from tests.store.rows import a_service
+from tests.store.rows import a_billed_service
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LONG = "x" * 65536
@@ -69,7 +70,7 @@ class Desk:
 @pytest.fixture
 async def desk(store: Store, clock: VirtualClock) -> Desk:
     async with store.transaction() as tx:
-        services = [await a_service(tx), await a_service(tx)]
+        services = [await a_billed_service(tx), await a_billed_service(tx)]
     return Desk(store, clock, services)
 
 
@@ -331,14 +332,54 @@ async def test_microseconds_of_a_time_are_kept_and_finer_parts_cut_off(desk: Des
     assert await desk.push(desk.event(time="2026-01-01T00:00:00.123457Z")) == [Outcome.CONFLICT]
 
 
-async def test_a_released_service_takes_nothing_new_and_still_knows_what_it_took(desk: Desk) -> None:
+async def test_a_released_service_takes_what_was_used_before_its_end_and_nothing_after(desk: Desk) -> None:
     await desk.push(desk.event(1))
     async with desk.store.transaction() as tx:
-        await tx.execute("UPDATE service SET state = 'released' WHERE id = ?", desk.service)
-    assert await desk.push(desk.event(1), desk.event(2)) == [Outcome.DUPLICATE, Outcome.REFUSED]
-    [item] = await desk.desk.push([desk.event(3)], actor="a")
-    assert [problem["code"] for problem in item.errors] == ["released"]
-    assert await desk.counted() == [("e-1", 1024)]
+        await tx.execute("UPDATE service SET state = 'released', billing_until = ? WHERE id = ?", NOW, desk.service)
+    before = (NOW - timedelta(seconds=1)).isoformat()
+    found = await desk.push(desk.event(1), desk.event(2), desk.event(3, time=before))
+    assert found == [Outcome.DUPLICATE, Outcome.REFUSED, Outcome.ACCEPTED]
+    [item] = await desk.desk.push([desk.event(4)], actor="a")
+    assert [(problem["field"], problem["code"]) for problem in item.errors] == [("time", "outside_service")]
+    assert await desk.counted() == [("e-3", 1024), ("e-1", 1024)]
+
+
+async def test_what_was_used_before_the_service_was_billed_is_refused(desk: Desk) -> None:
+    async with desk.store.transaction() as tx:
+        await tx.execute("UPDATE service SET billing_from = ? WHERE id = ?", NOW, desk.service)
+    early = (NOW - timedelta(seconds=1)).isoformat()
+    assert await desk.push(desk.event(1, time=early), desk.event(2)) == [Outcome.REFUSED, Outcome.ACCEPTED]
+    assert await desk.stored() == 1
+
+
+async def test_nobody_lets_an_event_out_of_quarantine_that_can_not_count(desk: Desk) -> None:
+    late = (NOW + timedelta(hours=1)).isoformat()
+    assert await desk.push(desk.event(1, time=late)) == [Outcome.QUARANTINED]
+    async with desk.store.transaction() as tx:
+        await tx.execute("UPDATE service SET state = 'released', billing_until = ? WHERE id = ?", NOW, desk.service)
+    [waiting] = await desk.store.read.pushed.quarantined(after=0, limit=10)
+    with pytest.raises(Refused, match="discard it") as refused:
+        await desk.desk.release(waiting.id, actor="a", reason="r")
+    assert refused.value.code == "outside_service"
+    assert (await desk.desk.discard(waiting.id, actor="a", reason="r")).state == "discarded"
+
+
+async def test_what_the_plan_does_not_count_by_push_is_refused(desk: Desk) -> None:
+    plain = PushDesk(desk.store, desk.clock, pushable=Pushable(RESOURCES, {}))
+    sent = [
+        desk.event(1),
+        desk.event(2, data={"resource": "active_calls", "value": 3}),
+        desk.event(3, data={"resource": "power", "value": 3}),
+        desk.event(4, data={"resource": "addresses", "value": 3}),
+        desk.event(5, subject="4711"),
+    ]
+    found = await plain.push(sent, actor="a")
+    assert [item.outcome for item in found] == [Outcome.ACCEPTED, Outcome.ACCEPTED, *[Outcome.REFUSED] * 3]
+    assert [problem["code"] for item in found for problem in item.errors] == [
+        "not_counted",
+        "not_counted",
+        "no_service",
+    ]
 
 
 # bad input --------------------------------------------------------------------------------------------------------------------

@@ -26,6 +26,22 @@ async def a_service(tx: Repositories) -> int:
     )  # fmt: skip
 
 
+async def a_billed_service(tx: Repositories) -> int:
+    """An active one, billed for ages, with a plan that counts traffic and calls."""
+    service = await a_service(tx)
+    await tx.execute(
+        "UPDATE service SET state = 'active', billing_from = ? WHERE id = ?",
+        tx.clock.now() - timedelta(days=9999),
+        service,
+    )
+    counted = {"resources": {"in": {}, "out": {}, "active_calls": {}}}
+    plan = await _insert(
+        tx, "plan_revision", name=f"b{service}", revision="r", content=counted, created_at=tx.clock.now()
+    )
+    await tx.execute("UPDATE service SET plan_revision_id = ? WHERE id = ?", plan, service)
+    return service
+
+
 _EMPTY_CUSTOMER = {"customer_class": "", "language": "", "currency": "", "zone": ""}
 
 
