@@ -490,9 +490,9 @@ def test_what_is_pushed_for_a_level_is_a_reading_that_holds_until_the_next_one()
     assert (found.quantity, found.covered) == (200, 18 * HOUR)
     points = looked(ask("power", T0, T0 + DAY, pushed=pushed[:2]), 6 * HOUR)
     assert [(point.average, point.total, point.covered) for point in points] == [
-        (100, None, 6 * HOUR),
-        (400, None, 6 * HOUR),
-        (400, None, 6 * HOUR),
+        (Fraction(100), None, 6 * HOUR),
+        (Fraction(400), None, 6 * HOUR),
+        (Fraction(400), None, 6 * HOUR),
     ]
     assert [point.maximum for point in looked(ask("power", T0, T0 + DAY, pushed=pushed[:2]), None)] == [100, 400]
     assert measured(ask("power", T0, T0 + DAY)).quantity is None

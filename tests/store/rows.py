@@ -34,7 +34,7 @@ async def a_billed_service(tx: Repositories) -> int:
         tx.clock.now() - timedelta(days=9999),
         service,
     )
-    counted = {"resources": {"in": {}, "out": {}, "active_calls": {}}}
+    counted: dict[str, object] = {"resources": {"in": {}, "out": {}, "active_calls": {}}}
     plan = await _insert(
         tx, "plan_revision", name=f"b{service}", revision="r", content=counted, created_at=tx.clock.now()
     )
