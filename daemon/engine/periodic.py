@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY = 30.0
 """Seconds after which the next tick is armed again, in case the engine forgot it."""
 
+CANCEL_AGAIN = 0.5
+
 
 @dataclass(frozen=True)
 class _Rhythm:
@@ -62,10 +64,12 @@ class Periodic:
         ]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        """Cancelled as often as it takes: one cancellation is lost when it meets a connection that is just handed over by its pool."""
+        running = set(self._tasks)
+        while running:
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN)
 
     async def _loop(self, rhythm: _Rhythm) -> None:
         while True:

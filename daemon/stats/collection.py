@@ -153,7 +153,12 @@ class Collector:
         """Every report that gives something that is sold, into the store."""
         terms = await self._terms(source.name)
         sold = frozenset(metric for own in terms.values() for metric in own.meters)
-        reports = [report.name for report in source.reports() if not sold.isdisjoint(report.resources)]
+        reports = [
+            report.name
+            for report in source.reports()
+            if report.name == TRAFFIC
+            or not sold.isdisjoint(report.resources)  # traffic tells whether the panel is well
+        ]
         marks = await self._store.read.watermarks.all() if reports else {}
         tally = Tally()
         async with aclosing(self._answers(source, reports)) as answers:

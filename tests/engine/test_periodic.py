@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from daemon.domain.clock import SystemClock
 from daemon.engine.periodic import Periodic
@@ -88,3 +89,26 @@ async def test_a_round_that_is_not_over_is_not_begun_again(live_store: Store) ->
     ticks = [Work("round", f"all@2026-01-01T00:0{n}:00+00:00") for n in range(3)]
     await asyncio.gather(*(beat.dispatch(tick) for tick in ticks))
     assert began == 1
+
+
+async def test_it_stops_though_a_cancellation_is_lost_on_the_way(live_store: Store) -> None:
+    class Deaf:
+        """An engine whose `arm` swallows the first cancellation, as a pool that hands over a connection can."""
+
+        armed = 0
+
+        async def arm(self, work: Work, at: object, *, priority: int = 0) -> None:
+            self.armed += 1
+            if self.armed == 1:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(3600)
+
+    periodic = Periodic(live_store, SystemClock(), Deaf(), Dispatch())  # type: ignore[arg-type]  # only `arm` is asked for
+
+    async def body() -> None:
+        """Never due."""
+
+    periodic.every("round", "all", 3600, body)
+    await periodic.start()
+    await asyncio.sleep(0.05)
+    await asyncio.wait_for(periodic.stop(), 5)
