@@ -26,6 +26,7 @@ from daemon.domain.errors import ConfigError, ProvisiondError, Temporary
 from daemon.domain.operation import Step
 from daemon.domain.platform import Finding, PlatformReport
 from daemon.engine import queue_schema
+from daemon.engine.cancelling import cancel
 from daemon.engine.lease import NodeLease
 from daemon.engine.legs import OperationLegs
 from daemon.engine.periodic import Periodic
@@ -405,15 +406,9 @@ async def _start_watching(daemon: Daemon, stack: AsyncExitStack, notifier: Notif
     watchdog = Watchdog(notifier, clock, lag, complaints, daemon.status)
     for work in (keep_asking(database, daemon.store.ping, clock), lag.run(), watchdog.run()):
         daemon.tasks.append(asyncio.create_task(work))
-    stack.push_async_callback(_cancel, daemon.tasks)
+    stack.push_async_callback(cancel, daemon.tasks)
     stack.callback(notifier.stopping)
     notifier.ready(daemon.status())
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 # without a daemon around them -----------------------------------------------------------------------------------------------------
@@ -490,7 +485,7 @@ async def run(path: Path, *, edge: Edge | None = None) -> int:
         leave_out_of_collections()
         await stop.wait()
         log.info("daemon.stopping")
-        await _cancel([watch])
+        await cancel([watch])
     log.info("daemon.stopped")
     return 0
 

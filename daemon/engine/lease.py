@@ -17,6 +17,7 @@ import structlog
 
 from daemon.domain.clock import Clock
 from daemon.domain.errors import ProvisiondError
+from daemon.engine.cancelling import cancel
 from daemon.store.database import Store
 
 NEVER = float("-inf")
@@ -95,8 +96,7 @@ class NodeLease:
     async def stop(self) -> None:
         """Let go at once, so that nobody has to wait for the lease to lapse. Call it when nothing runs any more."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await cancel([self._task])
             self._task = None
         self._generation += 1
         self._deadline = NEVER

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from daemon.domain.clock import Clock
+from daemon.engine.cancelling import cancel
 from daemon.engine.port import Dispatch, Engine, Work
 from daemon.store.database import Store
 
@@ -19,8 +20,6 @@ log = structlog.get_logger(__name__)
 
 LOOK_EVERY = 30.0
 """Seconds after which the next tick is armed again, in case the engine forgot it."""
-
-CANCEL_AGAIN = 0.5
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,7 @@ class Periodic:
         ]
 
     async def stop(self) -> None:
-        """Cancelled as often as it takes: one cancellation is lost when it meets a connection that is just handed over by its pool."""
-        running = set(self._tasks)
-        while running:
-            for task in running:
-                task.cancel()
-            _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN)
+        await cancel(self._tasks)
 
     async def _loop(self, rhythm: _Rhythm) -> None:
         while True:

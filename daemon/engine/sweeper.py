@@ -9,6 +9,7 @@ import structlog
 
 from daemon.domain.clock import Clock
 from daemon.domain.errors import ProvisiondError
+from daemon.engine.cancelling import cancel
 from daemon.engine.lease import NodeLease
 from daemon.engine.port import FRESH, HALF_DONE, OPERATION, Engine, Work
 from daemon.store.database import Store
@@ -51,8 +52,7 @@ class Sweeper:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await cancel([self._task])
 
     def healthy(self) -> str | None:
         """None, or a sentence: no sweep came to its end for a while."""
